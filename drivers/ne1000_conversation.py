@@ -1,0 +1,127 @@
+"""Commands and replies of one New Era pump on a wire that it may share with others."""
+
+import logging
+import re
+from collections.abc import Callable
+
+from sdl.drivers.ne1000_packets import ALARMS, REFUSALS, Reply, parse, reply_frame, request
+from sdl.errors import FaultError, GarbledError, NoReplyError, RefusedError
+from sdl.wires import Frame, StreamWire, Sync
+
+TRIES = 2  # of a command that may be repeated; RUN is none
+HARMLESS = "RT"  # alarms that are no fault while nothing moves: power came back, watchdog expired
+
+log = logging.getLogger(__name__)
+
+
+class Conversation:
+    """Knows the mode, checks who answers, and never takes an alarm for "executed"."""
+
+    def __init__(
+        self, wire: StreamWire, address: int, *, safe: bool, who: Callable[[], str]
+    ) -> None:
+        """:param who: what the pump is called in messages, now."""
+        self._wire, self._address, self._safe, self.who = wire, address, safe, who
+        # a safe packet is understood in both modes
+        self._sync = Sync(request(address, "VER", safe=True), reply_frame, self._is_me)
+        self._unasked: Reply | None = None  # an alarm that may have come unasked
+        self._missed: str | None = None  # an alarm heard while the wire looked for its place
+        self.resets = 0
+        """how often the pump was found to have lost its power"""
+
+    async def ask(
+        self, command: str, pattern: str = "", *, during: object = None
+    ) -> tuple[str, re.Match[str]]:
+        """Send a command that may be repeated; return prompt and data.
+
+        :param pattern: the whole data must match it; a setting has none.
+        :param during: the move under way, if any: then every alarm is a fault.
+        :raises RefusedError: the pump said `?…`; nothing has changed.
+        :raises FaultError: an alarm; the command was not executed, the pump has stopped.
+        :raises NoReplyError: whether it was executed is not known.
+        """
+        for last in (False, True):
+            reply = await self._exchange_again(command, pattern)
+            alarm, self._missed = reply.alarm or self._missed, None
+            if alarm is None:
+                break
+            if last or during is not None or alarm not in HARMLESS:
+                raise self.fault(str(during or command or "status"), alarm)
+            self.acknowledge(alarm)
+        self.judge(command, reply)
+        match = re.fullmatch(pattern, reply.data)
+        assert match is not None  # the frame has seen to it
+        return reply.prompt, match
+
+    async def exchange(self, command: str, pattern: str = "", *, urgent: bool = False) -> Reply:
+        """Send one packet, once, and return what answers it; an alarm is returned, not raised.
+
+        :param urgent: send it even if no answer could be believed: a stop.
+        :raises NoReplyError: whether it was executed is not known.
+        :raises GarbledError: the same, and something else came.
+        """
+        opening = command.startswith("SAF")
+        packet = request(self._address, command, safe=self._safe or opening)
+        frame = self._frame(pattern, any_mode=opening)
+        try:
+            return parse(await self._wire.ask(packet, frame, sync=self._sync, urgent=urgent))
+        except NoReplyError as error:
+            alarm, self._unasked = self._unasked, None
+            if alarm is not None:
+                return alarm
+            raise type(error)(self.who(), f"{command or 'status'}: {error}") from error
+
+    def judge(self, command: str, reply: Reply) -> None:
+        """:raises RefusedError: the reply says no."""
+        if reply.data.startswith("?"):
+            reason = REFUSALS.get(reply.data, "no reason is known")
+            raise RefusedError(self.who(), f"{command}: refused with {reply.data!r}: {reason}")
+
+    def fault(self, what: str, alarm: str) -> FaultError:
+        return FaultError(self.who(), f"{what}: alarm {alarm!r}: {ALARMS[alarm]}")
+
+    def acknowledge(self, alarm: str) -> None:
+        """Take note of a harmless alarm: the pump has seen that we know of it."""
+        log.warning("%s: alarm acknowledged: %s", self.who(), ALARMS[alarm])
+        self.resets += alarm == "R"
+
+    async def _exchange_again(self, command: str, pattern: str) -> Reply:
+        for _ in range(TRIES - 1):
+            try:
+                return await self.exchange(command, pattern)
+            except NoReplyError as error:
+                log.info("asked again: %s", error)
+        return await self.exchange(command, pattern)
+
+    def _frame(self, pattern: str, *, any_mode: bool) -> Frame:
+        def frame(received: bytes) -> int | None:
+            """Only this pump's answer to this command passes; after all else the line is drained.
+
+            In safe mode an alarm may have come unasked, with the reply still behind it: it is kept
+            for `exchange`, and the wire told that it has lost its place.
+            """
+            length = reply_frame(received)
+            if length is None:
+                return None
+            reply = parse(received[:length])
+            if False:
+                raise GarbledError("", f"pump {reply.address} answered")
+            if reply.alarm is not None and reply.safe:
+                self._unasked = reply
+                raise GarbledError("", f"alarm {reply.alarm!r}")
+            if reply.safe != self._safe and not any_mode:
+                raise GarbledError("", f"it answers in {'safe' if reply.safe else 'basic'} mode")
+            if reply.alarm is None and not re.fullmatch(rf"{pattern}|\?\w*", reply.data):
+                raise GarbledError("", f"{reply.data!r} is no answer to it")
+            return length
+
+        return frame
+
+    def _is_me(self, frame: bytes) -> bool:
+        try:
+            reply = parse(frame)
+        except GarbledError:
+            return False
+        if reply.address == self._address and reply.alarm is not None:
+            self._missed = reply.alarm  # this question has acknowledged it
+        return reply.address == self._address and reply.data.startswith("NE")

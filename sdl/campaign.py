@@ -1,0 +1,156 @@
+"""What a campaign file may say, and the campaign itself.
+
+    campaign: snar-flow
+    plan: flow_reaction
+    instruments: {substrate: substrate_pump, reactor: heater, …}
+    parameters: {temperature: {low: 30, high: 120, units: degC}, …}
+    objectives: {space_time_yield: {direction: maximize, units: kg/m3/h}}
+    budget: {trials: 30}
+
+`Campaign.load` checks the file's words; `campaign.problems(lab)` checks them against the lab and
+the plan's signature; `await campaign.run(lab)` or `campaign.run_blocking(lab)` makes it real.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+from pydantic import Field, PrivateAttr, field_validator, model_validator
+
+from sdl import binding, files, session
+from sdl.errors import ConfigError, Problem
+from sdl.files import Document, Strict
+from sdl.lab import Lab, Name, Options, Title
+from sdl.linear import LinearConstraint
+from sdl.results import Results
+from sdl.space import Objective, Parameter, Space
+
+if TYPE_CHECKING:
+    from sdl.session import DocumentCallback
+
+Path_ = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
+
+
+class OptimizerEntry(Options):
+    """Which optimizer proposes; other keys are its options."""
+
+    use: str = "botorch"
+
+
+class Budget(Strict):
+    """When the campaign is over: at the first of these."""
+
+    trials: Annotated[int, Field(gt=0, strict=True)] | None = None
+    """Trials that were run, failed ones included."""
+
+    hours: Annotated[float, Field(gt=0)] | None = None
+    """On the lab's clock, from the campaign's first start."""
+
+    until: dict[Name, float] = {}
+    """Values of objectives that one trial must reach together."""
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.trials is None and self.hours is None and not self.until:
+            raise ValueError("needs at least one of trials, hours, until: or it never ends")
+        return self
+
+
+class Campaign(Strict):
+    """Space, objectives, plan, optimizer and budget: everything but the lab."""
+
+    campaign: Title
+    plan: str | Callable[..., Any]
+    instruments: dict[Name, Path_] = {}
+    """The plan's instrument arguments: names of the lab's instruments, or of their signals."""
+
+    fixed: dict[Name, Any] = {}
+    """Arguments of the plan that are the same in every trial."""
+
+    parameters: dict[Name, Parameter] = Field(min_length=1)
+    constraints: Annotated[tuple[LinearConstraint, ...], Field(strict=False)] = ()
+    objectives: dict[Name, Objective] = Field(min_length=1)
+    optimizer: OptimizerEntry = OptimizerEntry()
+    budget: Budget
+    seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
+    parallel: Annotated[int, Field(ge=1, le=100, strict=True)] = 1
+    """How many trials may be in flight; instruments that they share they use in turn."""
+
+    failures_in_a_row: Annotated[int, Field(ge=1, strict=True)] = 3
+    """After so many the campaign stops and waits for a person."""
+
+    lab: str = "lab.yaml"
+    """The lab file, relative to this one, unless the command names another."""
+
+    _document: Document | None = PrivateAttr(None)
+
+    @field_validator("optimizer", mode="before")
+    @classmethod
+    def _plain_name(cls, optimizer: object) -> object:
+        return {"use": optimizer} if isinstance(optimizer, str) else optimizer
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read a campaign file; its plan and instruments are checked by `problems`.
+
+        :raises ConfigError: everything that is wrong with the file's words.
+        """
+        document = files.read(Path(path))
+        campaign = files.parse(document, cls)
+        campaign._document = document
+        return campaign
+
+    @property
+    def document(self) -> Document:
+        """The file this campaign was read from, or one made up for messages."""
+        return self._document or Document(Path("<campaign>"), {}, {})
+
+    @property
+    def space(self) -> Space:
+        return Space(parameters=self.parameters, constraints=self.constraints)
+
+    @property
+    def plan_name(self) -> str:
+        return self.plan if isinstance(self.plan, str) else self.plan.__qualname__
+
+    def problems(self, lab: Lab) -> Sequence[Problem]:
+        """Everything in which the campaign does not fit the lab or the plan. Touches nothing."""
+        return binding.problems(self, lab)
+
+    def check(self, lab: Lab) -> None:
+        """:raises ConfigError: `problems`, if there are any."""
+        problems = self.problems(lab)
+        if problems:
+            raise ConfigError(*problems)
+
+    async def run(
+        self,
+        lab: Lab,
+        *,
+        journal: str | None = None,
+        on_document: Sequence["DocumentCallback"] = (),
+    ) -> Results:
+        """Run, or go on with, the campaign until its budget is spent.
+
+        Instruments live on a loop of their own, in a thread of its own: this coroutine only waits.
+        Cancelling it stops the campaign after the current step.
+
+        :param lab: the lab, or its twin (`lab.twin()`).
+        :param journal: file or URL; default the lab's own.
+        :param on_document: Bluesky callbacks `(name, doc)`; they hear of a document after the journal.
+        :raises ConfigError: something does not fit; nothing has moved.
+        :raises SdlError: the campaign could not go on; what was measured is in the journal.
+        """
+        self.check(lab)
+        return await session.run(self, lab, journal=journal, on_document=on_document)
+
+    def run_blocking(
+        self,
+        lab: Lab,
+        *,
+        journal: str | None = None,
+        on_document: Sequence["DocumentCallback"] = (),
+    ) -> Results:
+        """`run` for scripts, and for notebooks whose loop is busy."""
+        self.check(lab)
+        return session.run_blocking(self, lab, journal=journal, on_document=on_document)

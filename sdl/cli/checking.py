@@ -1,0 +1,116 @@
+"""A campaign file and its lab file, read together: every mistake in both, in one go."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from sdl import files
+from sdl.campaign import Campaign
+from sdl.errors import ConfigError, Problem
+from sdl.files import Document, Strict
+from sdl.lab import InstrumentEntry, Lab, WireEntry, WorldEntry
+
+T = TypeVar("T")
+E = TypeVar("E", bound=Strict)
+Mistake = Problem | str
+
+
+def load(path: Path, lab_path: Path | None = None) -> tuple[Campaign, Lab]:
+    """Return a campaign and a lab that fit; touch nothing.
+
+    :param lab_path: default: the lab that the campaign names, from the campaign's folder.
+    :raises ConfigError: every mistake in both files and in how they fit.
+    """
+    found: list[Mistake] = []
+    campaign = _try(lambda: Campaign.load(path), found)
+    document = campaign.document if campaign is not None else _try(lambda: files.read(path), [])
+    place = lab_path or path.parent / _lab_named_in(document)
+    lab = None
+    if lab_path is not None or place.is_file():
+        lab = _try(lambda: Lab.read(place), found)
+        found += lab.problems() if lab is not None else ()
+    elif document is not None:
+        message = f"there is no lab file {place}; name another here, or with --lab"
+        found.append(document.problem(("lab",), message))
+    if lab is None and place.is_file():
+        found += _what_is_readable(place).problems()
+    if campaign is not None:
+        found += campaign.problems(lab if lab is not None else _for_names(place, campaign))
+    if found or campaign is None or lab is None:
+        raise ConfigError(*_in_order(found))
+    return campaign, lab
+
+
+def _lab_named_in(document: Document | None) -> str:
+    named = None if document is None else document.data.get("lab")
+    return named if isinstance(named, str) and named else "lab.yaml"
+
+
+def _try(load: Callable[[], T], found: list[Mistake]) -> T | None:
+    try:
+        return load()
+    except ConfigError as error:
+        found += error.problems
+        return None
+
+
+def _what_is_readable(place: Path) -> Lab:
+    """Of a lab whose words are wrong, the entries that are right."""
+    document = _try(lambda: files.read(place), []) or Document(place, {}, {})
+    data = document.data
+    wires = _entries(data.get("wires"), WireEntry)
+    instruments = {
+        name: entry
+        for name, entry in _entries(data.get("instruments"), InstrumentEntry).items()
+        if entry.wire in wires or entry.wire not in _names(data.get("wires"))
+    }
+    world = _entries({"world": data.get("world")}, WorldEntry).get("world")
+    lab = Lab.model_construct(lab="?", wires=wires, instruments=instruments, world=world)
+    lab._document, lab._folder = document, place.resolve().parent  # noqa: SLF001 (half a lab)
+    return lab
+
+
+def _for_names(place: Path, campaign: Campaign) -> Lab:
+    """What is readable of a lab, with a stand-in for every other instrument that may be there.
+
+    Without them the campaign would be blamed for what is wrong with the lab.
+    """
+    lab = _what_is_readable(place)
+    names = _names(lab.document.data.get("instruments"))
+    names = names or {path.partition(".")[0] for path in campaign.instruments.values()}
+    for name in names - lab.instruments.keys():
+        lab.instruments[name] = InstrumentEntry.model_construct(driver="?")
+    return lab
+
+
+def _entries(given: object, model: type[E]) -> dict[str, E]:
+    found: dict[str, E] = {}
+    for name in _names(given):
+        assert isinstance(given, Mapping)  # noqa: S101 (it has names)
+        value = given[name]
+        try:
+            found[name] = model.model_validate({"url": value} if isinstance(value, str) else value)
+        except ValidationError:
+            continue
+    return found
+
+
+def _names(given: object) -> set[str]:
+    return {n for n in given if isinstance(n, str)} if isinstance(given, Mapping) else set()
+
+
+def _in_order(found: Sequence[Mistake]) -> list[Mistake]:
+    """Without repetition, by file in the order of reading, then by line."""
+    kept = list(dict.fromkeys(found))
+    order = list(dict.fromkeys(_file(mistake) for mistake in kept))
+    return sorted(kept, key=lambda m: (order.index(_file(m)), _line(m)))
+
+
+def _file(mistake: Mistake) -> str:
+    return mistake.file if isinstance(mistake, Problem) else ""
+
+
+def _line(mistake: Mistake) -> int:
+    return (mistake.line or 0) if isinstance(mistake, Problem) else 0

@@ -1,0 +1,170 @@
+"""What the command line accepts. Commands are imported when they run: `sdl --help` is quick."""
+
+import argparse
+import importlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sdl import __version__
+
+Parser = argparse.ArgumentParser
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the options; `options.run(options)` runs the command.
+
+    :raises SystemExit: help was asked for (0), or the arguments are wrong (2); it has been said.
+    """
+    parser = Parser(
+        prog="sdl",
+        description="Run self-driving laboratories: plans on instruments, real or simulated, in a "
+        "closed loop with an optimizer.",
+        epilog="Start with `sdl init mylab`. Exit codes: 0 done, 1 failed, 2 something is wrong with "
+        "a file or an argument and nothing has moved.",
+    )
+    parser.add_argument("--version", action="version", version=f"sdl {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in (_init, _check, _run, _status, _report, _instruments, _simulate):
+        add(commands)
+    return parser.parse_args(arguments)
+
+
+def _command(commands: Any, name: str, text: str, more: str = "") -> Parser:
+    parser: Parser = commands.add_parser(name, help=text, description=f"{text}. {more}".strip())
+    parser.set_defaults(run=lambda options: _module(name).run(options))
+    return parser
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"sdl.cli.{name}")
+
+
+def _init(commands: Any) -> None:
+    more = "It has one pump, one driver of its own, their simulators, a plan, a campaign and tests."
+    parser = _command(commands, "init", "make a lab folder that runs at once, on its twin", more)
+    parser.add_argument("folder", type=Path, help="is made; nothing in it is ever overwritten")
+
+
+def _check(commands: Any) -> None:
+    text = "say every mistake in campaign, lab and plan signature; touch nothing"
+    parser = _command(commands, "check", text)
+    _campaign(parser)
+
+
+def _run(commands: Any) -> None:
+    text = "run a campaign, or go on with it"
+    more = "Ctrl-C once stops after the current step; the same command goes on."
+    parser = _command(commands, "run", text, more)
+    _campaign(parser)
+    parser.add_argument("--twin", action="store_true", help="run on simulators, not on instruments")
+    parser.add_argument(
+        "--speed",
+        type=_speed,
+        metavar="virtual|N",
+        help="how fast a twin's time runs: `virtual` (default) jumps over all waiting",
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="begin a twin anew; its old journal is put aside"
+    )
+    _journal(parser)
+    parser.add_argument("--plain", action="store_true", help="lines, not a live view")
+
+
+def _status(commands: Any) -> None:
+    more = "Everything is read from the journal: also while it runs, also after a crash."
+    parser = _command(commands, "status", "show campaigns, trials, instruments and notes", more)
+    _place(parser)
+    parser.add_argument("--watch", action="store_true", help="keep looking, until Ctrl-C")
+
+
+def _report(commands: Any) -> None:
+    text = "write what a campaign has found as one HTML file"
+    parser = _command(commands, "report", text)
+    _place(parser)
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="default: report.html beside the journal"
+    )
+    parser.add_argument("--open", action="store_true", help="show it in the browser")
+
+
+def _instruments(commands: Any) -> None:
+    parser = _command(commands, "instruments", "list the instruments of a lab")
+    _lab(parser)
+    parser.add_argument("--ping", action="store_true", help="ask each who it is; nothing moves")
+    parser.add_argument("--twin", action="store_true", help="ask the simulators, not instruments")
+
+
+def _simulate(commands: Any) -> None:
+    text = "serve a lab's simulators on real serial ports, sockets and a broker"
+    parser = _command(commands, "simulate", text, "It runs until Ctrl-C.")
+    parser.add_argument("lab", type=Path, metavar="LAB", help="the lab file")
+    parser.add_argument(
+        "--write",
+        type=Path,
+        metavar="FILE",
+        help="write a lab file that leads to the simulators, for `sdl run … --lab FILE`",
+    )
+    parser.add_argument("--seed", type=_seed, metavar="N", help="of the world; default: the lab's")
+    parser.add_argument(
+        "--speed",
+        type=_factor,
+        default=1.0,
+        metavar="N",
+        help="time runs N times as fast for the simulated instruments (their watchdogs too), not "
+        "for who talks to them; default 1",
+    )
+
+
+def _campaign(parser: Parser) -> None:
+    parser.add_argument("campaign", type=Path, metavar="CAMPAIGN", help="the campaign file")
+    parser.add_argument(
+        "--lab", type=Path, metavar="LAB", help="the lab file; default: what the campaign says"
+    )
+
+
+def _lab(parser: Parser) -> None:
+    parser.add_argument(
+        "--lab", type=Path, default=Path("lab.yaml"), metavar="LAB", help="default: lab.yaml"
+    )
+
+
+def _journal(parser: Parser) -> None:
+    parser.add_argument(
+        "--journal", metavar="URL", help="a file or postgresql:// URL; default: what the lab says"
+    )
+
+
+def _place(parser: Parser) -> None:
+    parser.add_argument(
+        "place",
+        type=Path,
+        nargs="?",
+        default=Path(),
+        metavar="CAMPAIGN|FOLDER",
+        help="a campaign file, or a lab's folder; default: this folder",
+    )
+    parser.add_argument("--lab", type=Path, metavar="LAB", help="whose journal; default: lab.yaml")
+    parser.add_argument("--twin", action="store_true", help="the twin's journal")
+    _journal(parser)
+
+
+def _speed(text: str) -> float | str:
+    return text if text == "virtual" else _factor(text)
+
+
+def _factor(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise argparse.ArgumentTypeError(f"should be a positive number, not {text!r}")
+    return number
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"should be a whole number from 0, not {text!r}")
+    return int(text)

@@ -1,0 +1,133 @@
+"""Time is what the event loop says: real, scaled, or virtual.
+
+All waiting in the runtime, in drivers and in simulators goes through asyncio, so a loop whose clock
+runs faster, or jumps, is all that a simulated week needs. On a virtual loop time jumps to the next
+timer when nothing is ready and nothing outside (thread, process, socket) is pending; work outside
+holds the clock (`held`). How it works and what was tried: docs/decisions/0005-clock.md.
+"""
+
+import asyncio
+import math
+import selectors
+import time as real_time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, TypeVar
+
+T = TypeVar("T")
+Speed = float | Literal["virtual"]
+
+SIMULATED_EPOCH = 946_684_800.0  # 2000-01-01T00:00Z: nobody takes it for a real time stamp
+
+
+class RealLoop(asyncio.SelectorEventLoop):
+    """The ordinary loop (a selector loop, which 0MQ and MQTT need on Windows too)."""
+
+    simulated = False
+    _selector: selectors.BaseSelector
+
+    def __init__(self) -> None:
+        super().__init__(selectors.DefaultSelector())
+
+
+class ScaledLoop(RealLoop):
+    """Time runs `speed` times as fast as the wall clock."""
+
+    simulated = True
+
+    def __init__(self, speed: float, start: float = 0.0) -> None:
+        if not speed > 0:
+            raise ValueError(f"speed must be positive, not {speed}")
+        self._speed, self._start, self._began = speed, start, real_time.monotonic()
+        super().__init__()
+        select = self._selector.select
+        self._selector.select = lambda timeout=None: select(  # type: ignore[method-assign]
+            timeout if timeout is None else timeout / self._speed
+        )
+
+    def time(self) -> float:
+        return self._start + (real_time.monotonic() - self._began) * self._speed
+
+
+class VirtualLoop(RealLoop):
+    """Time jumps to the next timer when nothing is ready and nothing outside is pending."""
+
+    simulated = True
+
+    def __init__(self, start: float = 0.0) -> None:
+        self._now, self._holds = start, 0
+        super().__init__()
+        select = self._selector.select
+
+        def jump(timeout: float | None = None) -> list[Any]:
+            if timeout is not None and timeout <= 0:
+                return select(timeout)
+            if timeout is None or self._holds:
+                return select(None)
+            events = select(0)
+            if (
+                not events
+            ):  # however small the step, time moves on: far from zero it could round off
+                self._now = max(self._now + timeout, math.nextafter(self._now, math.inf))
+            return events
+
+        self._selector.select = jump  # type: ignore[method-assign]
+
+    def time(self) -> float:
+        return self._now
+
+    def hold(self) -> None:
+        """Stop the clock until `release`: something outside is at work. Call it in the loop."""
+        self._holds += 1
+
+    def release(self) -> None:
+        self._holds -= 1
+
+
+Loop = RealLoop
+
+
+def new_loop(speed: Speed = 1.0, start: float = 0.0) -> Loop:
+    """Return a loop, not yet running: `1` is real time, `"virtual"` jumps, `N` runs N times as fast.
+
+    :param start: s that a simulated clock shows at first (real time shows what it shows).
+    """
+    if speed == "virtual":
+        return VirtualLoop(start)
+    return RealLoop() if speed == 1 else ScaledLoop(float(speed), start)
+
+
+def simulated(loop: asyncio.AbstractEventLoop | None = None) -> bool:
+    """Whether time on this loop (default: the running one) is not the wall clock's."""
+    return getattr(loop or asyncio.get_running_loop(), "simulated", False)
+
+
+def monotonic() -> float:
+    """Seconds on the running loop's clock; compare and subtract only."""
+    return asyncio.get_running_loop().time()
+
+
+def now(loop: asyncio.AbstractEventLoop | None = None) -> float:
+    """Seconds since 1970 for time stamps; on a simulated clock, since `SIMULATED_EPOCH` began."""
+    loop = loop or asyncio.get_running_loop()
+    return SIMULATED_EPOCH + loop.time() if simulated(loop) else real_time.time()
+
+
+@contextmanager
+def held(loop: asyncio.AbstractEventLoop | None = None) -> Iterator[None]:
+    """Hold a virtual clock while something outside the loop is at work; else do nothing."""
+    loop = loop or asyncio.get_running_loop()
+    if not isinstance(loop, VirtualLoop):
+        yield
+        return
+    loop.hold()
+    try:
+        yield
+    finally:
+        loop.release()
+
+
+async def outside(work: Callable[..., T], *args: Any) -> T:
+    """Run blocking `work(*args)` in a thread; a virtual clock stands still meanwhile."""
+    with held():
+        return await asyncio.get_running_loop().run_in_executor(None, work, *args)

@@ -1,0 +1,57 @@
+"""A cable in memory: the same bytes without a port, for twins and tests."""
+
+import asyncio
+
+from sdl.endpoints.line import Cable
+
+
+def memory(cable: Cable) -> "MemoryConnector":
+    """Return what a `StreamWire` needs to talk to the simulators on `cable`."""
+    return MemoryConnector(cable)
+
+
+class MemoryConnector:
+    """Opens a connection to the simulators on a cable: one host at a time, the newest."""
+
+    def __init__(self, cable: Cable) -> None:
+        self._cable = cable
+
+    async def __call__(self, protocol: asyncio.Protocol) -> asyncio.WriteTransport:
+        transport = MemoryTransport(self._cable, protocol)
+        protocol.connection_made(transport)
+        return transport
+
+
+class MemoryTransport(asyncio.WriteTransport):
+    """The host's end of the cable."""
+
+    def __init__(self, cable: Cable, protocol: asyncio.Protocol) -> None:
+        super().__init__()
+        self._cable, self._protocol, self._closing = cable, protocol, False
+        self._hear = protocol.data_received
+        cable.to_host = self._hear
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if not self._closing:
+            self._cable.from_host(bytes(data))
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def close(self) -> None:
+        self._end(None)
+
+    def abort(self) -> None:
+        self._end(None)
+
+    def lose(self, error: OSError) -> None:
+        """Break the connection, as a pulled plug does."""
+        self._end(error)
+
+    def _end(self, error: OSError | None) -> None:
+        if self._closing:
+            return
+        self._closing = True
+        if self._cable.to_host is self._hear:
+            self._cable.to_host = None
+        asyncio.get_running_loop().call_soon(self._protocol.connection_lost, error)

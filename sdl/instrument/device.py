@@ -1,0 +1,46 @@
+"""An instrument: an ophyd-async device on a wire, with a safe state and a declared stop policy."""
+
+from abc import abstractmethod
+from typing import ClassVar
+
+from ophyd_async.core import StandardReadable
+
+from sdl.instrument.effects import Effect, StopPolicy
+from sdl.wires import Wire
+
+
+class Instrument(StandardReadable):
+    """What our drivers derive from; any other Ophyd device is as welcome in a lab.
+
+    A driver adds its signals in `__init__` (uncached reads: `StandardReadableFormat.
+    HINTED_UNCACHED_SIGNAL`), declares `effect` if it can be `set` itself, and says what its safe
+    state is.
+    """
+
+    effect: ClassVar[Effect | None] = None
+    """What setting the instrument itself does; None if it cannot be set."""
+
+    stop_policy: ClassVar[StopPolicy] = StopPolicy.STOP
+
+    def __init__(self, wire: Wire, name: str = "") -> None:
+        self.wire = wire
+        super().__init__(name=name)
+
+    @abstractmethod
+    async def identify(self) -> str:
+        """Ask the instrument who it is: model and firmware as it gives them.
+
+        :raises NoReplyError: nobody answered.
+        """
+
+    @abstractmethod
+    async def make_safe(self) -> None:
+        """Put the instrument into its safe state and return when it has confirmed."""
+
+    async def halt(self) -> None:
+        """Stop what is moving, keep what is held. Instruments that move override it."""
+
+    async def stop(self, success: bool = False) -> None:
+        """Stop, as Bluesky asks: `success=True` is the end of a plan, where a held setpoint stays."""
+        if not success or self.stop_policy is StopPolicy.STOP:
+            await self.halt()

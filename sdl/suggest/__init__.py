@@ -1,0 +1,76 @@
+"""The seam between the loop and whatever proposes points.
+
+An optimizer is a class named in a campaign file. What it suggests is a pure function of space,
+objectives, options, seed and history, so nothing of it is saved: it is built again from the
+history.
+
+A point of the history has the shape of the field (gest-api, bluesky-adaptive): its parameters,
+`_id` (the trial's number), `_state` ("completed", "failed" or "pending") and, once completed, its
+outcomes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from sdl.space import Objective, Point, Space
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A point to try, and how it came about."""
+
+    parameters: Point
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Optimizer(Protocol):
+    """Proposes points.
+
+    Constructing is cheap and checks the options, so that a campaign file can be checked without
+    loading what computes; anything heavy is imported by the first `suggest` that needs it.
+    """
+
+    def __init__(
+        self, space: Space, objectives: Mapping[str, Objective], *, seed: int, **options: Any
+    ) -> None:
+        """:raises ConfigError: an option is wrong; the message says what is allowed."""
+        ...
+
+    def ingest(self, points: Sequence[Mapping[str, Any]]) -> None:
+        """Take in points; one whose `_id` is known replaces the earlier (pending to completed).
+
+        :raises OptimizerError: a point has no `_id`, an unknown `_state` or no finite outcome.
+        """
+        ...
+
+    def suggest(self, n: int) -> list[Point]:
+        """Return `n` points to try next, none of them tried or pending where the space allows it.
+
+        :raises OptimizerError: no point can be proposed.
+        """
+        ...
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """How the last suggestion was made, as JSON: generator, model, seed, history, versions."""
+        ...
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    """An optimizer that also has a model which can be judged."""
+
+    def leave_one_out(self) -> list[dict[str, Any]]:
+        """Predict every completed trial from the others.
+
+        :return: one mapping per trial and objective: `_id`, `objective`, `observed`, `mean`, `sd`.
+        """
+        ...
+
+
+@runtime_checkable
+class WarmsUp(Protocol):
+    """An optimizer whose first suggestion is slow because of what it imports."""
+
+    def warm_up(self) -> None: ...

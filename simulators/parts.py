@@ -1,0 +1,242 @@
+"""The parts of a world that simulated instruments act on or look at.
+
+A part belongs to a world and brings it up to now before anything is read or changed, so that an
+instrument may ask at any moment and as often as it likes. Parts know physics and no protocol.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdl.simulators.physics.thermal import TwoNodes
+
+Array = NDArray[np.float64]
+Control = Callable[[float, float], float]  # (dt in s, measured degC) -> power, 0..1
+
+
+class Timekeeper(Protocol):
+    """What a part needs of its world."""
+
+    @property
+    def now(self) -> float:
+        """Seconds since the world began."""
+        ...
+
+    def advance(self) -> None:
+        """Bring the world up to `now`."""
+        ...
+
+
+@runtime_checkable
+class DetectorPart(Protocol):
+    """What a detector looks at. Noise, stray light and saturation are the detector's own."""
+
+    axis: Array
+    """(w,), ascending or descending, never changing"""
+    axis_name: str
+    axis_units: str
+    quantity: Literal["transmittance", "impedance"]
+
+    def sample(self, integration_s: float) -> Array:
+        """Return the true signal now: (w,) transmittance 0..1, or (2, w) real, imaginary ohm."""
+        ...
+
+
+class PumpHead:
+    """A syringe on a pump, with check valves: drawing fills from the feed, infusing goes on.
+
+    The plunger is exact at every moment, whatever the steps of the world.
+    """
+
+    def __init__(
+        self,
+        world: Timekeeper,
+        *,
+        capacity_mL: float,  # noqa: N803 (the unit's symbol)
+        filled_mL: float = 0.0,  # noqa: N803
+        scale: float = 1.0,
+    ) -> None:
+        """:param scale: mL that really flow for each mL that the plunger is believed to move."""
+        self._world, self.capacity_mL, self.scale = world, capacity_mL, scale
+        self._level = (
+            filled_mL  # mL when the move began; `_level` and `_limit` change between moves
+        )
+        self._rate, self._since, self._limit = 0.0, 0.0, 0.0  # mL/min (signed), s, mL
+        self._going = self._stalls = self._blocked = False
+        self._infused = self._drawn = 0.0  # mL in all earlier moves
+
+    def start(self, rate: float, volume: float | None = None) -> None:
+        """Move at `rate` mL/min (+ infuses, - draws) until `volume` mL, `stop` or the end stop.
+
+        A move under way is ended first; `moved` begins again at 0.
+        """
+        self.stop()
+        reach = self._level if rate > 0 else self.capacity_mL - self._level
+        if self._blocked:
+            reach = 0.0
+        wanted = math.inf if volume is None else abs(volume)
+        self._rate, self._since = rate, self._world.now
+        self._limit, self._stalls = min(wanted, reach), wanted > reach + 1e-9
+        self._going = rate != 0
+
+    def stop(self) -> None:
+        self._world.advance()
+        moved = self._moved(self._world.now)
+        self._level = min(max(self._level - moved, 0.0), self.capacity_mL)
+        self._infused += max(moved, 0.0)
+        self._drawn += max(-moved, 0.0)
+        self._stalls = self._stalls and self._going and self._ended(self._world.now)
+        # what was moved stays readable: a move of exactly that, which has ended
+        self._limit, self._going = abs(moved), False
+
+    @property
+    def moved(self) -> float:
+        """Volume since `start` in mL, + infused, - drawn, as the plunger knows it."""
+        self._world.advance()
+        if self._going:
+            return self._moved(self._world.now)
+        return math.copysign(self._limit, self._rate) if self._limit else 0.0
+
+    @property
+    def running(self) -> bool:
+        self._world.advance()
+        return self._going and not self._ended(self._world.now)
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the plunger met its end stop or a blocked line before it was done."""
+        self._world.advance()
+        return self._stalls and (not self._going or self._ended(self._world.now))
+
+    @property
+    def time_left(self) -> float:
+        """Seconds until the move under way ends of its own, by volume or by stalling; 0 if none."""
+        if not self.running:
+            return 0.0
+        return max(self._since + self._limit * 60.0 / abs(self._rate) - self._world.now, 0.0)
+
+    @property
+    def syringe(self) -> float:
+        """Volume left in the syringe, mL."""
+        self._world.advance()
+        return min(max(self._level - self._moved(self._world.now), 0.0), self.capacity_mL)
+
+    @property
+    def blocked(self) -> bool:
+        """A fault to inject: the line is shut, so the plunger stalls where it is."""
+        return self._blocked
+
+    @blocked.setter
+    def blocked(self, value: bool) -> None:
+        self._world.advance()
+        self._blocked = value
+        if value and self._going and not self._ended(self._world.now):
+            self._limit, self._stalls = abs(self._moved(self._world.now)), True
+
+    def totals(self, t: float) -> tuple[float, float]:
+        """Return true mL (infused, drawn) since the world began, at `t` of the move under way."""
+        moved = self._moved(t)
+        return (
+            self.scale * (self._infused + max(moved, 0.0)),
+            self.scale * (self._drawn + max(-moved, 0.0)),
+        )
+
+    def _ended(self, t: float) -> bool:
+        # asked at the very moment it computed from `time_left`, an instrument must find it done
+        return abs(self._rate) * (t - self._since) / 60.0 >= self._limit * (1 - 1e-9) - 1e-12
+
+    def _moved(self, t: float) -> float:
+        if not self._going:
+            return 0.0
+        if self._ended(t):
+            return math.copysign(self._limit, self._rate)
+        return self._rate * max(t - self._since, 0.0) / 60.0
+
+
+class HeatedBlock:
+    """An electrically heated block with a fan, and the medium in it (`TwoNodes`)."""
+
+    def __init__(
+        self, world: Timekeeper, *, model: TwoNodes | None = None, temperature: float = 22.0
+    ) -> None:
+        self._world, self._model = world, model or TwoNodes()
+        self._block = self._medium = temperature
+        self._power = 0.0
+        self._control: Control | None = None
+
+    @property
+    def temperature(self) -> float:
+        """Of the block, where the sensor sits, degC."""
+        self._world.advance()
+        return self._block
+
+    @property
+    def medium(self) -> float:
+        """Of what is heated, degC; it lags, and stays behind while cold feed flows in."""
+        self._world.advance()
+        return self._medium
+
+    @property
+    def power(self) -> float:
+        """Part of the heater's full power, 0..1; what is set is clipped to that."""
+        self._world.advance()
+        return self._power
+
+    @power.setter
+    def power(self, fraction: float) -> None:
+        self._world.advance()
+        self._power = min(max(fraction, 0.0), 1.0)
+
+    @property
+    def controlled(self) -> bool:
+        return self._control is not None
+
+    def attach_controller(self, control: Control | None) -> None:
+        """Let `control(dt, measured)` set the power in every step of at most 1 s; None detaches."""
+        self._world.advance()
+        self._control = control
+
+    def step(self, dt: float, air: float, stream: float = 0.0) -> float:
+        """Advance by `dt` s (the world calls it); return the medium's temperature in degC."""
+        if self._control is not None:
+            self._power = min(max(self._control(dt, self._block), 0.0), 1.0)
+        self._block, self._medium = self._model.step(
+            self._block,
+            self._medium,
+            power=self._power * self._model.max_power,
+            air=air,
+            dt=dt,
+            stream=stream,
+        )
+        return self._medium
+
+
+class BenchAir:
+    """The air of the room: a daily swing and slow weather, both functions of time and seed only."""
+
+    def __init__(self, world: Timekeeper, rng: np.random.Generator) -> None:
+        self._world = world
+        self._phases = rng.uniform(0.0, 2 * np.pi, 4)
+        self._periods = 3600.0 * rng.uniform([30.0, 70.0, 5.0, 11.0], [50.0, 110.0, 8.0, 17.0])
+
+    @property
+    def temperature(self) -> float:
+        """Of the air, degC."""
+        return self.temperature_at(self._world.now)
+
+    @property
+    def humidity(self) -> float:
+        """Relative, in %: the water in the air drifts, and warm air is drier."""
+        t = self._world.now
+        drift = 5.0 * self._wave(t, 1) + 2.0 * self._wave(t, 2)
+        return min(max(42.0 + drift - 2.5 * (self.temperature_at(t) - 22.0), 5.0), 95.0)
+
+    def temperature_at(self, t: float) -> float:
+        day = math.sin(2 * math.pi * (t / 86400.0 - 0.25))  # coldest when the world begins
+        return 22.0 + 0.9 * day + 0.4 * self._wave(t, 0) + 0.15 * self._wave(t, 3)
+
+    def _wave(self, t: float, i: int) -> float:
+        return math.sin(2 * math.pi * t / self._periods[i] + self._phases[i])
