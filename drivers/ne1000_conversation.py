@@ -24,10 +24,11 @@ class Conversation:
         self._wire, self._address, self._safe, self.who = wire, address, safe, who
         # a safe packet is understood in both modes
         self._sync = Sync(request(address, "VER", safe=True), reply_frame, self._is_me)
-        self._unasked: Reply | None = None  # an alarm that may have come unasked
         self._missed: str | None = None  # an alarm heard while the wire looked for its place
         self.resets = 0
         """how often the pump was found to have lost its power"""
+        self.alarms: list[str] = []
+        """all that were heard, by whoever asked"""
 
     async def ask(
         self, command: str, pattern: str = "", *, during: object = None
@@ -62,14 +63,17 @@ class Conversation:
         """
         opening = command.startswith("SAF")
         packet = request(self._address, command, safe=self._safe or opening)
-        frame = self._frame(pattern, any_mode=opening)
+        unasked: list[Reply] = []
+        frame = self._frame(pattern, unasked, any_mode=opening)
         try:
-            return parse(await self._wire.ask(packet, frame, sync=self._sync, urgent=urgent))
+            reply = parse(await self._wire.ask(packet, frame, sync=self._sync, urgent=urgent))
         except NoReplyError as error:
-            alarm, self._unasked = self._unasked, None
-            if alarm is not None:
-                return alarm
-            raise type(error)(self.who(), f"{command or 'status'}: {error}") from error
+            if not unasked:
+                raise type(error)(self.who(), f"{command or 'status'}: {error}") from error
+            reply = unasked[0]
+        if reply.alarm is not None:
+            self.alarms.append(reply.alarm)
+        return reply
 
     def judge(self, command: str, reply: Reply) -> None:
         """:raises RefusedError: the reply says no."""
@@ -93,21 +97,21 @@ class Conversation:
                 log.info("asked again: %s", error)
         return await self.exchange(command, pattern)
 
-    def _frame(self, pattern: str, *, any_mode: bool) -> Frame:
+    def _frame(self, pattern: str, unasked: list[Reply], *, any_mode: bool) -> Frame:
         def frame(received: bytes) -> int | None:
             """Only this pump's answer to this command passes; after all else the line is drained.
 
-            In safe mode an alarm may have come unasked, with the reply still behind it: it is kept
-            for `exchange`, and the wire told that it has lost its place.
+            In safe mode an alarm may have come unasked, with the reply still behind it: it is put
+            aside, and the wire told that it has lost its place.
             """
             length = reply_frame(received)
             if length is None:
                 return None
             reply = parse(received[:length])
-            if False:
+            if reply.address != self._address:
                 raise GarbledError("", f"pump {reply.address} answered")
             if reply.alarm is not None and reply.safe:
-                self._unasked = reply
+                unasked.append(reply)
                 raise GarbledError("", f"alarm {reply.alarm!r}")
             if reply.safe != self._safe and not any_mode:
                 raise GarbledError("", f"it answers in {'safe' if reply.safe else 'basic'} mode")
@@ -124,4 +128,5 @@ class Conversation:
             return False
         if reply.address == self._address and reply.alarm is not None:
             self._missed = reply.alarm  # this question has acknowledged it
+            self.alarms.append(reply.alarm)
         return reply.address == self._address and reply.data.startswith("NE")

@@ -61,6 +61,7 @@ class Plunger:
         self._longest_period = min(longest_period, LONGEST_PERIOD)
         self._rate: Quantity | None = None  # as set; None: whatever the pump has
         self._stops, self._programmed = 0, -1
+        self._alarms = 0  # heard before the newest dose was ready to run
 
     async def set_up(self) -> None:
         """Make the pump's settings ours; one that runs (our own dose, perhaps) is left running.
@@ -198,6 +199,7 @@ class Plunger:
             await self._pump.ask(f"VOL{dose.volume.text}")
             await self._pump.ask("DIRINF" if dose.infuse else "DIRWDR")
             if self._pump.resets == resets:
+                self._alarms = len(self._pump.alarms)
                 return before
         raise self._refused(f"{dose}: its power fails again and again; nothing has moved")
 
@@ -251,11 +253,15 @@ class Plunger:
         deadline = clock.monotonic() + PATIENCE
         while True:
             try:
-                return await self.look(dose)
+                look = await self.look(dose)
             except NoReplyError:
                 if clock.monotonic() > deadline:
                     raise
-            await asyncio.sleep(SHORTEST_PERIOD)  # a broken connection fails at once
+                await asyncio.sleep(SHORTEST_PERIOD)  # a broken connection fails at once
+                continue
+            if len(self._pump.alarms) > self._alarms:  # somebody else who asked has heard it
+                raise self._pump.fault(str(dose), self._pump.alarms[-1])
+            return look
 
     def _period(self, volume: float) -> float:
         return min(max(self.seconds(volume) / UPDATES, SHORTEST_PERIOD), self._longest_period)

@@ -6,9 +6,11 @@ and says every mistake; `wires` and `instruments` build it for use.
 
 import inspect
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
+
+from typing_extensions import get_protocol_members, is_protocol
 
 from sdl import clock, endpoints, plugins, signature
 from sdl.errors import ConfigError, Problem
@@ -38,14 +40,17 @@ def _mistakes(lab: "Lab") -> Iterator[tuple[Key, str]]:
             usable[name] = open_wire(entry.url, timeout=entry.timeout)
         except ConfigError as error:
             yield (("wires", name), str(error))
+    wrong = set[str]()
     for name, entry in lab.instruments.items():
-        yield from _instrument_mistakes(lab, name, entry, usable)
+        for mistake in _instrument_mistakes(lab, name, entry, usable):
+            wrong.add(name)
+            yield mistake
     if lab.journal is not None and "://" in lab.journal:
         scheme = lab.journal.partition("://")[0]
         if scheme not in ("sqlite", "postgresql", "postgresql+psycopg"):
             message = f"should be a file or a postgresql:// URL, not {scheme}://"
             yield (("journal",), message)
-    yield from _world_mistakes(lab)
+    yield from _world_mistakes(lab, wrong)
 
 
 def _instrument_mistakes(
@@ -64,9 +69,9 @@ def _instrument_mistakes(
         return
     for option, message in wrong:
         yield ((*key, option), message)
-    if wanted is not None:
-        yield from _wire_mistakes(key, entry, driver, wanted, wires)
-    if not wrong and (entry.wire is None or entry.wire in wires):
+    wire_mistakes = [] if wanted is None else list(_wire_mistakes(key, entry, driver, wanted, wires))
+    yield from wire_mistakes
+    if not wrong and not wire_mistakes and (entry.wire is None or entry.wire in wires):
         try:
             build(lab, name, entry, wires.get(entry.wire or ""))
         except ConfigError as error:
@@ -96,7 +101,8 @@ def _wire_mistakes(
         yield ((*key, "wire"), message + type(wire).__name__)
 
 
-def _world_mistakes(lab: "Lab") -> Iterator[tuple[Key, str]]:
+def _world_mistakes(lab: "Lab", wrong: Collection[str]) -> Iterator[tuple[Key, str]]:
+    """What is wrong with the twin; of instruments that are `wrong` themselves nothing is said."""
     if lab.world is None:
         return
     try:
@@ -113,6 +119,8 @@ def _world_mistakes(lab: "Lab") -> Iterator[tuple[Key, str]]:
             )
         return
     for name, entry in lab.instruments.items():
+        if name in wrong:
+            continue
         key: Key = ("instruments", name, "twin")
         try:
             build_simulator(lab, name, entry, world)
@@ -267,15 +275,15 @@ def _refuse(lab: "Lab", key: Key, wrong: list[tuple[str, str]]) -> None:
 
 def keeps(device: Any, protocol: Any) -> str | None:
     """Why `device` (or the class of a classic one) does not keep `protocol`; None if it does."""
-    attributes = getattr(protocol, "__protocol_attrs__", None)
-    if attributes is None:
+    if not is_protocol(protocol):
         if not isinstance(protocol, type) or protocol is object:
             return None  # nothing to check against
         right = isinstance(device, protocol) or (
             inspect.isclass(device) and issubclass(device, protocol)
         )
         return None if right else f"is not a {protocol.__name__}"
-    missing = sorted(a for a in attributes if not hasattr(device, a))
+    members = get_protocol_members(protocol)
+    missing = sorted(m for m in members if not hasattr(device, m))
     return f"has no {', '.join(missing)}" if missing else None
 
 

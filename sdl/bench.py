@@ -64,6 +64,19 @@ class Bench:
         elif hasattr(device, "wait_for_connection"):
             await clock.outside(lambda: device.wait_for_connection(timeout=CONNECT_TIMEOUT))
 
+    async def ping(self, name: str) -> str:
+        """Connect one instrument, whatever the others do, and ask who it is; nothing moves.
+
+        :raises Exception: why it did not answer; `explain_connection` puts it into words.
+        """
+        device = self.instruments[name]
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await self._connect(device)
+                return await _identify(device)
+        except TimeoutError as error:
+            raise NoReplyError(name, f"did not answer in {CONNECT_TIMEOUT:g} s") from error
+
     async def make_safe(self, names: set[str] | None = None) -> dict[str, str]:
         """Put instruments into their safe state, in parallel; never raises.
 

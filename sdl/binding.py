@@ -52,6 +52,9 @@ def problems(campaign: "Campaign", lab: "Lab") -> list[Problem]:
 
 def _mistakes(campaign: "Campaign", lab: "Lab") -> Mistakes:
     yield from _space_mistakes(campaign, lab)
+    for name in campaign.objectives:
+        if name in campaign.parameters:
+            yield (("objectives", name), "is a parameter too; what is varied is no outcome")
     for name in campaign.budget.until:
         if name not in campaign.objectives:
             known = ", ".join(campaign.objectives)

@@ -137,7 +137,7 @@ class Campaign(Strict):
 
         :param lab: the lab, or its twin (`lab.twin()`).
         :param journal: file or URL; default the lab's own.
-        :param on_document: Bluesky callbacks `(name, doc)`; they hear of a document after the journal.
+        :param on_document: Bluesky callbacks `(name, doc)`; the journal has a document before them.
         :raises ConfigError: something does not fit; nothing has moved.
         :raises SdlError: the campaign could not go on; what was measured is in the journal.
         """

@@ -88,7 +88,7 @@ Loop = RealLoop
 
 
 def new_loop(speed: Speed = 1.0, start: float = 0.0) -> Loop:
-    """Return a loop, not yet running: `1` is real time, `"virtual"` jumps, `N` runs N times as fast.
+    """Return a loop, not yet running: 1 is real time, "virtual" jumps, N runs N times as fast.
 
     :param start: s that a simulated clock shows at first (real time shows what it shows).
     """

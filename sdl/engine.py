@@ -1,8 +1,8 @@
 """A plan run by a RunEngine of its own thread, on the loop that all instruments share.
 
-One loop, many engines: every trial in flight has its RunEngine, each blocks a thread of its own, all
-act on one asyncio loop (two loops sharing a device hang: docs/explanation/engine.md). The plan passes
-through `witnessed`, which numbers the messages that touch the world and tells a witness of each.
+One loop, many engines: every trial in flight has its RunEngine, each blocks a thread of its own,
+all act on one asyncio loop (two loops sharing a device hang). The plan passes through `witnessed`,
+which numbers the messages that touch the world and tells a witness of each.
 """
 
 import asyncio
@@ -23,7 +23,8 @@ from sdl.errors import StoppedError
 Plan = Generator[Msg, Any, Any]
 
 TOUCHING = frozenset(
-    ["set", "trigger", "read", "kickoff", "complete", "collect", "stage", "unstage", "prepare", "stop", "locate", "sleep"]
+    {"set", "trigger", "read", "kickoff", "complete", "collect", "prepare"}
+    | {"stage", "unstage", "stop", "locate", "sleep"}
 )
 """Messages that are steps: they reach an instrument, or let time pass for the sample."""
 
@@ -131,7 +132,7 @@ class Engine:
         self._engine.state_hook = state_changed
 
     def abort(self, reason: str) -> None:
-        """End the plan now, in the middle of a step; its clean-up runs. Not from the loop's thread."""
+        """End the plan in the middle of a step; its clean-up runs. Not in the loop's thread."""
         if self._engine.state != "idle":
             with contextlib.redirect_stdout(io.StringIO()):  # it announces itself with print
                 self._engine.abort(reason)

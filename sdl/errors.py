@@ -22,6 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+LONGEST = 500  # characters of a message about a file: it may quote what it found there
+
+
 class SdlError(Exception):
     """Base of all errors raised on purpose; anything else is a bug."""
 
@@ -37,7 +40,8 @@ class Problem:
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
-        return f"{place}: {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
+        message = self.message if len(self.message) <= LONGEST else f"{self.message[:LONGEST]} …"
+        return f"{place}: {self.key}: {message}" if self.key else f"{place}: {message}"
 
 
 class ConfigError(SdlError):

@@ -26,7 +26,7 @@ _IN_WORDS = {  # what a pattern asks for, for people
 
 
 class Strict(BaseModel):
-    """What all models of files share: nothing unknown, nothing coerced silently, nothing changed."""
+    """What all models of files share: no unknown key, no infinity, no change afterwards."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, arbitrary_types_allowed=True

@@ -4,11 +4,11 @@
     wires:
       pumps: serial:///dev/ttyUSB0?baudrate=19200
     instruments:
-      substrate_pump: {driver: ne1000, wire: pumps, address: 0, diameter: 26.59, twin: {part: substrate}}
+      feed: {driver: ne1000, wire: pumps, diameter: 26.59, twin: {part: substrate}}
     world: {use: snar_flow}
 
-`Lab.load` checks everything and touches nothing; `lab.open()` connects to the instruments, or, for a
-twin, to simulators that share one simulated world.
+`Lab.load` checks everything and touches nothing; `lab.open()` connects to the instruments, or, for
+a twin, to simulators that share one simulated world.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence

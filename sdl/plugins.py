@@ -3,8 +3,8 @@
 A name is one of three things, looked up in this order:
 
 - `ne1000`: an entry point in the group `sdl.<room>`;
-- `titrate` or `my_pump:MyPump`: a Python file in the lab folder's own `<room>/` (without a colon the
-  object has the file's name);
+- `titrate` or `my_pump:MyPump`: a Python file in the lab folder's own `<room>/` (without a colon
+  the object has the file's name);
 - `ophyd.sim:SynAxis`: a module of a package registered in the group `sdl.packages` (an allow-list:
   a lab file cannot import just anything).
 """
@@ -18,6 +18,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
+
+LONGEST_NAME = 100  # of a module: no file system takes much longer ones
 
 Room = Literal["drivers", "simulators", "worlds", "plans", "optimizers"]
 
@@ -44,8 +46,8 @@ def load(room: Room, name: str, folder: Path | None = None) -> Any:
     if attribute and "." in module:
         packages = ", ".join(sorted(_packages()))
         raise PluginError(
-            f"{name!r} is not in an allowed package ({packages}); others register themselves in the "
-            "entry-point group sdl.packages"
+            f"{name!r} is not in an allowed package ({packages}); others register themselves "
+            "in the entry-point group sdl.packages"
         )
     allowed = ", ".join(names(room, folder)) or "none"
     raise PluginError(f"there is no {room.removesuffix('s')} {name!r}; known are: {allowed}")
@@ -74,7 +76,7 @@ def _allowed(module: str) -> bool:
 
 
 def _file(room: Room, module: str, folder: Path | None) -> Path | None:
-    if folder is None or not module.isidentifier():
+    if folder is None or not module.isidentifier() or len(module) > LONGEST_NAME:
         return None
     file = folder / room / f"{module}.py"
     return file if file.is_file() else None

@@ -76,8 +76,10 @@ class Recording:
         numbers = all(isinstance(x, int | float) for x in (current, first, target))
         fraction = None
         if numbers and target != first:
-            fraction = min(max((current - first) / (target - first), 0.0), 1.0)  # type: ignore[operator]
-        now = f"{update.get('name', '')} {_short(current)} of {_short(target)} {update.get('unit') or ''}"
+            done = (current - first) / (target - first)  # type: ignore[operator]
+            fraction = min(max(done, 0.0), 1.0)
+        name, units = update.get("name", ""), update.get("unit") or ""
+        now = f"{name} {_short(current)} of {_short(target)} {units}"
         if time.monotonic() - self._shown > LIVE_PERIOD:
             self._show(fraction=fraction, now=now.strip())
 

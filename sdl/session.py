@@ -4,6 +4,7 @@ The lab's loop runs in a thread of its own; whoever started the session waits, w
 """
 
 import asyncio
+import contextlib
 import hashlib
 import inspect
 import os
@@ -53,6 +54,7 @@ class Session:
         self._ended: Future[str] | None = None
         self._loop: ClosedLoop | None = None
         self._lab_loop: clock.Loop | None = None
+        self._waiting: asyncio.Task[Any] | None = None  # while it may be cancelled: not at the end
 
     def start(self) -> None:
         """Own the lab and begin, or go on.
@@ -98,6 +100,13 @@ class Session:
         self._stop.request(why)
         for engine in self._loop.engines if self._loop is not None else ():
             engine.abort(why)
+        if self._lab_loop is not None and self._lab_loop.is_running():
+            self._lab_loop.call_soon_threadsafe(self._interrupt)
+
+    def _interrupt(self) -> None:
+        """Wait no longer for what is no trial: a connection, a suggestion."""
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     @property
     def running(self) -> bool:
@@ -116,10 +125,8 @@ class Session:
         """Give back the lab and the journal. Ends the campaign if it still runs."""
         if self.running and self._ended is not None:
             self.abort("the session was closed")
-            try:
+            with contextlib.suppress(Exception):  # whoever waited has heard of it
                 self._ended.result(60)
-            except Exception:  # noqa: BLE001 (whoever waited has heard of it)
-                pass
         self._resources.close()
 
     def __enter__(self) -> "Session":
@@ -140,6 +147,7 @@ class Session:
         self._note("info", "started")
         callbacks = Callbacks(self._on_document, lambda text: self._note("warning", text))
         self._show("connecting")
+        self._waiting = asyncio.current_task()
         try:
             async with AsyncExitStack() as stack:
                 optimizer = await stack.enter_async_context(self._optimizer())
@@ -150,7 +158,12 @@ class Session:
         except SdlError as error:
             self._note("error", explain(error))
             raise
+        except asyncio.CancelledError:
+            if self._stop.why is None:
+                raise
+            reason = self._stop.why
         finally:
+            self._waiting = None
             self._show(None)
             await clock.outside(callbacks.close)
         self._note("info", f"ended: {reason}")
@@ -173,6 +186,7 @@ class Session:
             )
             return await self._loop.run()
         finally:
+            self._waiting = None
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
             for name, why in (await bench.make_safe()).items():
@@ -216,7 +230,7 @@ async def record_readings(journal: Journal, bench: Bench) -> None:
             continue
         for key, (value, units, at) in readings.items():
             if isinstance(value, bool | int | float | str):
-                found[key] = (value, units, at)
+                found[key] = (value, units, min(at, clock.now()))  # some bring a clock of their own
     journal.put_readings(found)
 
 

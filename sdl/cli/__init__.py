@@ -1,4 +1,4 @@
-"""The command line. `main` is its boundary: every error ends here, as one message and an exit code."""
+"""The command line. `main` is its boundary: an error ends here, as a message and an exit code."""
 
 import os
 import sys

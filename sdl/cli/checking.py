@@ -79,16 +79,16 @@ def _for_names(place: Path, campaign: Campaign) -> Lab:
     """
     lab = _what_is_readable(place)
     names = _names(lab.document.data.get("instruments"))
-    names = names or {path.partition(".")[0] for path in campaign.instruments.values()}
-    for name in names - lab.instruments.keys():
-        lab.instruments[name] = InstrumentEntry.model_construct(driver="?")
+    asked_for = [path.partition(".")[0] for path in campaign.instruments.values()]
+    for name in names or asked_for:
+        lab.instruments.setdefault(name, InstrumentEntry.model_construct(driver="?"))
     return lab
 
 
 def _entries(given: object, model: type[E]) -> dict[str, E]:
     found: dict[str, E] = {}
     for name in _names(given):
-        assert isinstance(given, Mapping)  # noqa: S101 (it has names)
+        assert isinstance(given, Mapping)  # it has names
         value = given[name]
         try:
             found[name] = model.model_validate({"url": value} if isinstance(value, str) else value)
@@ -97,8 +97,8 @@ def _entries(given: object, model: type[E]) -> dict[str, E]:
     return found
 
 
-def _names(given: object) -> set[str]:
-    return {n for n in given if isinstance(n, str)} if isinstance(given, Mapping) else set()
+def _names(given: object) -> list[str]:
+    return [n for n in given if isinstance(n, str)] if isinstance(given, Mapping) else []
 
 
 def _in_order(found: Sequence[Mistake]) -> list[Mistake]:

@@ -21,8 +21,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         prog="sdl",
         description="Run self-driving laboratories: plans on instruments, real or simulated, in a "
         "closed loop with an optimizer.",
-        epilog="Start with `sdl init mylab`. Exit codes: 0 done, 1 failed, 2 something is wrong with "
-        "a file or an argument and nothing has moved.",
+        epilog="Start with `sdl init mylab`. Exit codes: 0 done, 1 failed, 2 something is wrong "
+        "with a file or an argument and nothing has moved.",
     )
     parser.add_argument("--version", action="version", version=f"sdl {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -151,7 +151,13 @@ def _place(parser: Parser) -> None:
 
 
 def _speed(text: str) -> float | str:
-    return text if text == "virtual" else _factor(text)
+    if text == "virtual":
+        return text
+    try:
+        return _factor(text)
+    except argparse.ArgumentTypeError:
+        message = f"should be `virtual` or a positive number, not {text!r}"
+        raise argparse.ArgumentTypeError(message) from None
 
 
 def _factor(text: str) -> float:

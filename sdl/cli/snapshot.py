@@ -37,7 +37,12 @@ class Snapshot:
     @property
     def now(self) -> float:
         """The lab's time: the wall clock's, or of a twin the newest that its journal knows."""
-        return self.newest if self.simulated or not self.running else time.time()
+        return self.newest if self.simulated else time.time()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds from the campaign's first start to now, or to when it was last worked on."""
+        return (self.now if self.running else self.newest) - self.campaign.created_at
 
     @property
     def newest(self) -> float:
@@ -71,7 +76,12 @@ class Snapshot:
     def in_flight(self) -> list[tuple[Trial, Mapping[str, Any]]]:
         """Running trials with what they do now."""
         return [
-            (t, self.activities[key].value if (key := f"trial/{t.number}") in self.activities else {})
+            (
+                t,
+                self.activities[key].value
+                if (key := f"trial/{t.number}") in self.activities
+                else {},
+            )
             for t in self.trials
             if t.state is TrialState.RUNNING
         ]
@@ -88,6 +98,8 @@ class Snapshot:
 
     def seconds_left(self) -> float | None:
         """Time on the lab's clock until the budget is spent, if that can be told."""
+        if not self.running:
+            return None
         budget = self.campaign.spec["budget"]
         spent = [t for t in self.trials if t.state in COUNTED and t.started_at and t.ended_at]
         left = math.inf

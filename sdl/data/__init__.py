@@ -1,1 +1,1 @@
-"""Followers of the journal: whoever wants the documents hears of them after the journal has them."""
+"""Who wants the documents hears of them after the journal has them."""

@@ -17,7 +17,7 @@ class Callbacks:
     ) -> None:
         """Start the thread, if there is anybody to call.
 
-        :param on_error: told, in the thread, what a callback raised; the callback is not called again.
+        :param on_error: told, in the thread, what a callback raised; it is not called again.
         """
         self._callbacks, self._on_error = list(callbacks), on_error
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()

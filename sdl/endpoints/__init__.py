@@ -1,7 +1,7 @@
 """The instrument's side of a wire: serve a simulator in memory, on a PTY, a socket or a broker.
 
-Each kind of wire has a module here with two context managers, `memory_wire` (a twin's wire: the same
-class, joined to the simulators in memory, so that virtual time works) and `serve` (a real port).
+Each kind of wire has a module here with two context managers: `memory_wire` (a twin's wire: the
+same class, joined to the simulators in memory, so that virtual time works) and `serve` (a port).
 """
 
 import importlib

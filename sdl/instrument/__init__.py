@@ -1,6 +1,6 @@
 """What a driver is built from: signals over a wire, declared effects, a safe state."""
 
-from sdl.instrument.backends import PollBackend, PushBackend
+from sdl.instrument.backends import PollBackend, PushBackend, check_limits
 from sdl.instrument.device import Instrument
 from sdl.instrument.effects import Effect, StopPolicy, effect_of
 from sdl.instrument.protocols import Doser
@@ -13,6 +13,7 @@ __all__ = [
     "PollBackend",
     "PushBackend",
     "StopPolicy",
+    "check_limits",
     "effect_of",
     "poll_r",
     "poll_rw",

@@ -112,7 +112,7 @@ class PollBackend(_Described[SignalDatatypeT]):
     async def put(self, value: SignalDatatypeT | None) -> None:
         """Tell the instrument.
 
-        :raises RefusedError: there is nothing to tell, or it is outside the limits; nothing was sent.
+        :raises RefusedError: it cannot be set, or not to this; nothing was sent.
         """
         if self._put is None or value is None:
             raise RefusedError(self._source, f"cannot be set to {value!r}")
@@ -140,7 +140,7 @@ class PollBackend(_Described[SignalDatatypeT]):
 
 
 class PushBackend(_Described[SignalDatatypeT]):
-    """A value that the instrument sends when it likes; too old a value is an error, not a reading."""
+    """A value that the instrument sends when it likes; too old a one is an error, not a reading."""
 
     def __init__(
         self,

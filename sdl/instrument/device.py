@@ -41,6 +41,6 @@ class Instrument(StandardReadable):
         """Stop what is moving, keep what is held. Instruments that move override it."""
 
     async def stop(self, success: bool = False) -> None:
-        """Stop, as Bluesky asks: `success=True` is the end of a plan, where a held setpoint stays."""
+        """Stop, as Bluesky asks: `success=True` is a plan's end, where a held setpoint stays."""
         if not success or self.stop_policy is StopPolicy.STOP:
             await self.halt()

@@ -10,7 +10,7 @@ class Effect(StrEnum):
     """A setpoint: sent again it changes nothing, and after a restart it must be sent again."""
 
     RELATIVE = "relative"
-    """A dose, a move of a sample: never repeated; whether it happened is asked of the instrument."""
+    """A dose, a move of a sample: never repeated; whether it happened the instrument is asked."""
 
     MEASURE = "measure"
     """A reading: the recorded one is used. One that consumes sample is `RELATIVE`."""

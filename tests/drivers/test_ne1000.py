@@ -790,6 +790,27 @@ def test_power_lost_with_the_reply_to_run_is_a_fault_not_a_second_run() -> None:
     on_bench(talk)
 
 
+@both_modes
+@pytest.mark.parametrize("alarm", ["R", "S"])
+def test_an_alarm_that_a_reading_hears_is_a_fault_of_the_dose(
+    alarm: str, options: dict[str, Any]
+) -> None:
+    async def talk(b: Bench) -> None:
+        status = b.pump.set(10.0)  # it is looked at every 3 s
+        await asyncio.sleep(4.5)
+        if alarm == "R":
+            b.simulator.power_cycle()
+            await b.pump.read()
+        else:
+            b.head.blocked = True
+            with pytest.raises(FaultError, match="stalled"):
+                await b.pump.read()
+        with pytest.raises(FaultError, match=f"infuse 10 mL: alarm {alarm!r}"):
+            await status
+
+    on_bench(talk, **options)
+
+
 def test_the_watchdog_is_fed_while_it_moves_and_may_expire_while_it_rests() -> None:
     async def talk(b: Bench) -> None:
         await b.pump.set(1.0)

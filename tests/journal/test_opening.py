@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 
 from sdl.errors import JournalError
 from sdl.journal import Journal
-from sdl.journal.preparing import _MIGRATIONS
+from sdl.journal.preparing import _MIGRATIONS, _make_file
 from sdl.journal.schema import REVISION, VERSION_TABLE, metadata
 
 
@@ -90,6 +90,20 @@ def test_many_may_open_a_new_journal_at_once(journal_url: str) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert len(list(pool.map(open_it, range(8)))) == 8
+
+
+def test_making_the_log_of_one_file_at_once_locks_nobody_out(tmp_path: Path) -> None:
+    """SQLite answers "locked" at once to one of two that make the log: some of these meet that."""
+    places, at_once = 60, 4
+    start = Barrier(at_once)
+
+    def make(_: int) -> None:
+        for n in range(places):
+            start.wait(timeout=10)
+            _make_file(tmp_path / f"{n}.db")
+
+    with ThreadPoolExecutor(at_once) as pool:
+        assert list(pool.map(make, range(at_once))) == [None] * at_once
 
 
 def test_many_new_journals_may_be_opened_at_once(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,9 +32,15 @@ def terminal() -> Iterator[tuple[int, str]]:
 
 async def answer(master: int, reply: bytes) -> bytes:
     """Read a request at the other side and say `reply`."""
-    request = await asyncio.to_thread(os.read, master, 100)
+    request = await heard(master)
     os.write(master, reply)
     return request
+
+
+async def heard(master: int) -> bytes:
+    readable, _, _ = await asyncio.to_thread(select.select, [master], [], [], 5)
+    assert readable, "nothing was sent"
+    return os.read(master, 100)
 
 
 def test_a_request_is_answered():
@@ -139,7 +146,7 @@ def test_a_port_that_vanishes_breaks_the_connection():
     async def test(name: str) -> None:
         wire = serial.wire(f"serial://{name}", timeout=5)
         asked = asyncio.create_task(wire.ask(b"a\r", CR))
-        await asyncio.to_thread(os.read, master, 100)
+        await heard(master)
         os.close(slave)
         os.close(master)
         with pytest.raises(NoReplyError, match="the connection broke"):

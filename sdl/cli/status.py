@@ -1,0 +1,57 @@
+"""`sdl status`: what the journal says, whoever writes it now or died writing it."""
+
+import time
+from argparse import Namespace
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sdl.journal import CampaignRecord, Journal
+
+WATCH_PERIOD = 0.5  # s
+
+
+def run(options: Namespace) -> int:
+    from rich.console import Console
+
+    from sdl.cli import places
+    from sdl.journal import Journal
+
+    place = places.find(options)
+    console = Console(highlight=False)
+    with Journal.open(place.url, readonly=True) as journal:
+        console.print(f"{journal.place}", style="dim", soft_wrap=True)
+        if options.watch:
+            return _watch(journal, place.campaign, console)
+        _show(journal, place.campaign, console)
+    return 0
+
+
+def _show(journal: "Journal", campaign: str | None, console: Any) -> None:
+    from sdl.cli import snapshot, view
+
+    shot = snapshot.take(journal, campaign)
+    others = [r for r in journal.campaigns() if r.name != shot.campaign.name]
+    for record in others:
+        console.print(f"{record.name}: {_states(journal, record)}", style="dim", soft_wrap=True)
+    counts = _states(journal, shot.campaign)
+    console.print(*view.screen(shot, view.Room(console.width, None)).renderables, sep="\n")
+    console.print(f"\n{shot.campaign.name}: {counts}", soft_wrap=True)
+
+
+def _states(journal: "Journal", record: "CampaignRecord") -> str:
+    counts = Counter(str(t.state) for t in journal.trials(record.name))
+    said = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    return said or "no trials yet"
+
+
+def _watch(journal: "Journal", campaign: str | None, console: Any) -> int:
+    from sdl.cli.live import LiveView
+
+    with LiveView(journal, campaign, console) as live:
+        try:
+            while True:
+                live.look()
+                time.sleep(WATCH_PERIOD)
+        except KeyboardInterrupt:
+            return 0
