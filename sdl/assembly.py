@@ -69,7 +69,7 @@ def _instrument_mistakes(
         return
     for option, message in wrong:
         yield ((*key, option), message)
-    wire_mistakes = [] if wanted is None else list(_wire_mistakes(key, entry, driver, wanted, wires))
+    wire_mistakes = list(_wire_mistakes(key, entry, driver, wanted, wires)) if wanted else []
     yield from wire_mistakes
     if not wrong and not wire_mistakes and (entry.wire is None or entry.wire in wires):
         try:

@@ -7,12 +7,13 @@ holds the clock (`held`). How it works and what was tried: docs/decisions/0005-c
 """
 
 import asyncio
-import math
 import selectors
 import time as real_time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
+
+TICK = 1e-6  # s; timers nearer than this fire together, as a step too small for a float never would
 
 T = TypeVar("T")
 Speed = float | Literal["virtual"]
@@ -25,6 +26,7 @@ class RealLoop(asyncio.SelectorEventLoop):
 
     simulated = False
     _selector: selectors.BaseSelector
+    _clock_resolution: float
 
     def __init__(self) -> None:
         super().__init__(selectors.DefaultSelector())
@@ -36,8 +38,6 @@ class ScaledLoop(RealLoop):
     simulated = True
 
     def __init__(self, speed: float, start: float = 0.0) -> None:
-        if not speed > 0:
-            raise ValueError(f"speed must be positive, not {speed}")
         self._speed, self._start, self._began = speed, start, real_time.monotonic()
         super().__init__()
         select = self._selector.select
@@ -57,6 +57,7 @@ class VirtualLoop(RealLoop):
     def __init__(self, start: float = 0.0) -> None:
         self._now, self._holds = start, 0
         super().__init__()
+        self._clock_resolution = TICK
         select = self._selector.select
 
         def jump(timeout: float | None = None) -> list[Any]:
@@ -65,10 +66,8 @@ class VirtualLoop(RealLoop):
             if timeout is None or self._holds:
                 return select(None)
             events = select(0)
-            if (
-                not events
-            ):  # however small the step, time moves on: far from zero it could round off
-                self._now = max(self._now + timeout, math.nextafter(self._now, math.inf))
+            if not events:
+                self._now += timeout
             return events
 
         self._selector.select = jump  # type: ignore[method-assign]
@@ -94,6 +93,8 @@ def new_loop(speed: Speed = 1.0, start: float = 0.0) -> Loop:
     """
     if speed == "virtual":
         return VirtualLoop(start)
+    if not speed > 0:
+        raise ValueError(f"speed must be positive, not {speed}")
     return RealLoop() if speed == 1 else ScaledLoop(float(speed), start)
 
 

@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-
 LONGEST = 500  # characters of a message about a file: it may quote what it found there
 
 

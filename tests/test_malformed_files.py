@@ -14,8 +14,8 @@ def write(folder: Path, case: Case | None = None) -> Path:
     if case is not None:
         assert case.old in texts[case.file], "the case changes nothing"
         changed = case.new if case.old == malformed.WHOLE else None
-        texts[case.file] = changed if changed is not None else texts[case.file].replace(
-            case.old, case.new, 1
+        texts[case.file] = (
+            changed if changed is not None else texts[case.file].replace(case.old, case.new, 1)
         )
     (folder / "plans").mkdir()
     (folder / "plans" / "plans_here.py").write_text(malformed.PLAN)

@@ -45,7 +45,7 @@ class Operator:
             return None
         self._acted = self._wish
         if self._wish == 1:
-            session.stop("stopped by the operator")
+            session.stop("by the operator, after the current step")
             return FIRST
-        session.abort("stopped at once by the operator")
+        session.abort("by the operator, at once")
         return SECOND if self._wish == 2 else PATIENCE

@@ -142,7 +142,8 @@ def _print_best(journal: Any, name: str) -> None:
 
     shot = snapshot.take(journal, name)
     if shot.best:
-        Console(highlight=False).print(*view.best(shot, view.Room(100, None)), sep="\n")
+        console = Console(highlight=False, width=100)
+        console.print(*view.best(shot, view.Room(100, None)), sep="\n")
 
 
 def _say_what_next(options: Namespace, journal: str, log: Path) -> None:

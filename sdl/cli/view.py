@@ -1,5 +1,6 @@
 """A snapshot as a screen: pure layout, for the live view and for `sdl status`."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,8 @@ from sdl.journal import Trial, TrialState
 
 FRESH, STALE = 60.0, 600.0  # s of age at which a value is greyed, and reddened
 FRESH_SIMULATED, STALE_SIMULATED = 1800.0, 7200.0  # a virtual day passes between two looks
-NUMBER_WIDTH = 9
+ENOUGH_FOR_A_CAUSE = 15  # characters; else it stands in the notes
+FIXED_WIDTH, NARROWEST = 18, 7  # characters: trial, state, what went wrong; a number
 MOST_BEST = 6
 
 STYLES: Mapping[TrialState, str] = {
@@ -26,6 +28,7 @@ STYLES: Mapping[TrialState, str] = {
     TrialState.ABANDONED: "yellow",
     TrialState.IN_DOUBT: "bold red",
 }
+LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}(e-?\d+)?")
 LEVELS = {"warning": "yellow", "error": "bold red"}
 
 
@@ -51,14 +54,15 @@ def screen(shot: Snapshot, room: Room, *, ended: str | None = None, here: str = 
     parts: list[RenderableType] = [*_header(shot, room, ended, here)]
     below = [*_section("now", flights), *_section("instruments", instruments)]
     below += _section("notes", [_note(shot, note) for note in notes])
-    table_lines = 3 + _heading_lines(shot, room)
-    used = 3 + _lines(below) + (table_lines + len(front) if front else 0)
-    shown = None if room.height is None else max(room.height - 1 - used - table_lines, 3)
+    used = 4 + _lines(below) + _heading_lines(shot, room) + (1 + len(front) if front else 0)
+    shown = None if room.height is None else max(room.height - used, 3)
     parts += _trials("trials", shot.trials if shown is None else shot.trials[-shown:], shot, room)
-    return Group(*parts, *best(shot, room, MOST_BEST), *below)
+    return Group(*parts, *best(shot, room, MOST_BEST, headed=False), *below)
 
 
-def best(shot: Snapshot, room: Room, most: int | None = None) -> list[RenderableType]:
+def best(
+    shot: Snapshot, room: Room, most: int | None = None, *, headed: bool = True
+) -> list[RenderableType]:
     """The best trial, or the Pareto front; nothing while there is none."""
     front = shot.best
     if not front:
@@ -66,7 +70,7 @@ def best(shot: Snapshot, room: Room, most: int | None = None) -> list[Renderable
     title = "Pareto front" if len(shot.objectives) > 1 else "best so far"
     if most is not None and len(front) > most:
         title += f" ({most} of {len(front)})"
-    return list(_trials(title, front[:most], shot, room))
+    return list(_trials(title, front[:most], shot, room, headed=headed))
 
 
 def _header(shot: Snapshot, room: Room, ended: str | None, here: str) -> Iterator[RenderableType]:
@@ -96,44 +100,60 @@ def _header(shot: Snapshot, room: Room, ended: str | None, here: str) -> Iterato
 # -- trials -------------------------------------------------------------------------------------
 
 
-def _columns(shot: Snapshot, room: Room) -> tuple[list[tuple[str, str]], bool]:
-    """Which numbers find room, as (name, units): outcomes first; and whether some did not."""
+@dataclass(frozen=True)
+class _Number:
+    """A column of numbers."""
+
+    name: str
+    heading: Sequence[str]
+    width: int
+    outcome: bool
+
+
+def _columns(shot: Snapshot, room: Room) -> tuple[list[_Number], bool]:
+    """Which numbers find room, outcomes before parameters; and whether some did not."""
     spec = shot.campaign.spec
-    parameters = [(n, p.get("units") or "") for n, p in spec["parameters"].items()]
-    outcomes = [(n, o.get("units") or "") for n, o in spec["objectives"].items()]
-    fit = max((room.width - 19) // (NUMBER_WIDTH + 1), 1)
-    few = max(fit - len(outcomes), 0)
-    return parameters[:few] + outcomes[:fit], len(parameters) > few or len(outcomes) > fit
-
-
-def _heading(name: str, units: str) -> str:
-    return "\n".join(filter(None, [name.replace("_", " "), units]))
+    space = room.width - FIXED_WIDTH
+    fit = max(space // (NARROWEST + 1), 1)
+    outcomes = list(spec["objectives"].items())[:fit]
+    parameters = list(spec["parameters"].items())[: fit - len(outcomes)]
+    headings = {
+        n: [*n.split("_"), *filter(None, [d.get("units")])] for n, d in parameters + outcomes
+    }
+    widths = {n: max(NARROWEST, *map(len, words)) for n, words in headings.items()}
+    while sum(widths.values()) + len(widths) > space and max(widths.values()) > NARROWEST:
+        widths[max(widths, key=lambda n: widths[n])] -= 1
+    found = [_Number(n, headings[n], w, n in shot.objectives) for n, w in widths.items()]
+    return found, len(found) < len(spec["parameters"]) + len(spec["objectives"])
 
 
 def _heading_lines(shot: Snapshot, room: Room) -> int:
     columns, _ = _columns(shot, room)
-    return max(len(name.split("_")) + bool(units) for name, units in columns)
+    return max(len(column.heading) for column in columns)
 
 
 def _trials(
-    title: str, trials: Sequence[Trial], shot: Snapshot, room: Room
+    title: str, trials: Sequence[Trial], shot: Snapshot, room: Room, *, headed: bool = True
 ) -> Iterator[RenderableType]:
     columns, more = _columns(shot, room)
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column("trial", justify="right", no_wrap=True, vertical="bottom")
-    table.add_column("state", no_wrap=True, min_width=9)
-    for name, units in columns:
-        style = "bold" if name in shot.objectives else ""
-        heading = _heading(name, units)
-        widest = max(NUMBER_WIDTH, *map(len, heading.split()))
-        fits = min(widest, NUMBER_WIDTH if len(columns) * (widest + 1) > room.width - 19 else 20)
-        table.add_column(heading, justify="right", style=style, width=fits)
-    table.add_column("…" if more else "", no_wrap=True, overflow="ellipsis")
+    look: dict[str, Any] = {"box": None, "padding": (0, 1, 0, 0), "pad_edge": False}
+    table = Table(**look, show_header=headed, header_style="dim")
+    table.add_column("trial", justify="right", width=5, vertical="bottom")
+    table.add_column("state", width=9)
+    for column in columns:
+        style = "bold" if column.outcome else ""
+        heading = "\n".join(column.heading)
+        table.add_column(
+            heading, justify="right", style=style, width=column.width, overflow="ellipsis"
+        )
+    rest = room.width - FIXED_WIDTH - sum(column.width + 1 for column in columns)
+    table.add_column("…" if more else "", no_wrap=True, overflow="ellipsis", width=max(rest, 1))
     for trial in trials:
         numbers = {**trial.parameters, **(trial.outcomes or {})}
-        cells = [Text(words.value(numbers.get(n)), no_wrap=True) for n, _ in columns]
+        cells = [Text(words.value(numbers.get(c.name)), no_wrap=True) for c in columns]
         state = Text(str(trial.state), style=STYLES.get(trial.state, "dim"))
-        why = Text(_first_line(trial.cause), style="red", no_wrap=True, overflow="ellipsis")
+        said = _first_line(trial.cause) if rest > ENOUGH_FOR_A_CAUSE else ""
+        why = Text(said, style="red", no_wrap=True, overflow="ellipsis")
         table.add_row(str(trial.number), state, *cells, why)
     yield _rule(title)
     yield table if trials else Text("none yet", style="dim")
@@ -153,7 +173,8 @@ def _flights(shot: Snapshot) -> Iterator[RenderableType]:
             yield Text(f"{text} was running when its runtime ended; the same command goes on")
             continue
         if "step" in doing:
-            text += f"  step {doing['step']}: {doing.get('doing', '')}  {_so_far(doing, shot.now)}"
+            what = LONG_NUMBER.sub(lambda n: f"{float(n[0]):.4g}", str(doing.get("doing", "")))
+            text += f"  step {doing['step']}: {what}  {_so_far(doing, shot.now)}"
         part = fraction(doing, shot.now)
         grid = Table.grid(_cropped(), Column(width=20), Column(width=5), expand=True)
         bar = "" if part is None else ProgressBar(total=1.0, completed=part, width=20)

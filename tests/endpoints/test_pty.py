@@ -142,13 +142,13 @@ def test_what_a_simulator_died_of_is_raised_on_leaving_and_nothing_stays_open():
 
 def test_in_memory_the_same_line_is_paced_the_same_in_virtual_time():
     async def test() -> float:
-        url = "serial:///dev/ttyUSB0?baudrate=1200&parity=E&bytesize=7"
+        url = "serial:///dev/ttyUSB0?baudrate=1200&parity=E&stopbits=2"  # 12 bits a byte
         async with pty.memory_wire(url, [Echo()], timeout=60) as wire:
             assert await wire.ask(b"a" * 119 + b"\r", CR) == b"<" + b"a" * 119 + b">\r"
             return monotonic()
 
     with asyncio.Runner(loop_factory=lambda: new_loop("virtual")) as runner:
-        assert runner.run(test()) == pytest.approx((120 + 122) * 10 / 1200)
+        assert runner.run(test()) == pytest.approx((120 + 122) * 12 / 1200)
 
 
 def test_a_line_without_a_baud_rate_has_pyserials():

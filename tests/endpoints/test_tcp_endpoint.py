@@ -81,7 +81,10 @@ def test_leaving_hangs_up_and_the_driver_sees_it():
         async with tcp.serve(ELSEWHERE, [Echo()]) as url:
             wire = tcp_wire.wire(url)
             await wire.connect()
-        with pytest.raises(NoReplyError):
+        async with asyncio.timeout(5):
+            while wire.health.connected:
+                await asyncio.sleep(0.01)
+        with pytest.raises(NoReplyError, match="nobody listens"):
             await wire.ask(b"a\r", CR)
         await wire.close()
 

@@ -73,7 +73,7 @@ def ask(
 
 def test_one_objective_beats_sobol() -> None:
     best = {
-        kind: min(t["y"] for t in campaign(kind, SQUARE, DOWN, lambda p: {"y": bowl(p)}, 14)[0])
+        kind: min(t["y"] for t in campaign(kind, SQUARE, DOWN, lambda p: {"y": bowl(p)}, 12)[0])
         for kind in (Sobol, BoTorch)
     }
     assert best[BoTorch] < 1e-3 < best[Sobol]
@@ -103,9 +103,9 @@ def test_two_objectives_beat_sobol() -> None:
         "y": Objective(direction="minimize", threshold=18),
         "z": Objective(direction="minimize", threshold=6),
     }
-    ours, optimizer = campaign(BoTorch, SQUARE, wanted, branin_currin, 20, restarts=4)
-    theirs, _ = campaign(Sobol, SQUARE, wanted, branin_currin, 20)
-    assert hypervolume(ours) > 50 > 2 * hypervolume(theirs)  # of 59.36
+    ours, optimizer = campaign(BoTorch, SQUARE, wanted, branin_currin, 16, **FAST)
+    theirs, _ = campaign(Sobol, SQUARE, wanted, branin_currin, 16)
+    assert hypervolume(ours) > 40 > 2 * hypervolume(theirs)  # of 59.36
     assert optimizer.provenance["acquisition"]["reference_point"] == {"y": 18, "z": 6}
 
 

@@ -39,7 +39,7 @@ class Plug:
 
     def __init__(self, cable: Cable) -> None:
         self.cable, self.tried, self.error = cable, list[float](), None
-        self.hangs = False
+        self.hangs, self.kind = False, MemoryTransport
 
     error: OSError | None
     transport: MemoryTransport
@@ -50,7 +50,7 @@ class Plug:
             await asyncio.sleep(1000)
         if self.error is not None:
             raise self.error
-        self.transport = MemoryTransport(self.cable, protocol)
+        self.transport = self.kind(self.cable, protocol)
         return self.transport
 
     def pull(self) -> None:
@@ -289,6 +289,24 @@ def test_closing_waits_for_the_exchange_of_a_caller_that_was_cancelled():
         assert wire.health.exchanges == 1
 
     on_wire(Echo(0.5), test)
+
+
+@pytest.mark.parametrize(("takes", "waited"), [(0.3, 0.3), (1000.0, 1.0)])
+def test_closing_waits_a_while_until_the_connection_has_ended(takes: float, waited: float):
+    """Else a port that is opened again at once would still be in use: by ourselves."""
+
+    class Slow(MemoryTransport):
+        def close(self) -> None:
+            asyncio.get_running_loop().call_later(takes, self.abort)
+
+    async def test(wire: StreamWire, plug: Plug) -> None:
+        plug.kind = Slow
+        await wire.connect()
+        await wire.close()
+        assert monotonic() == pytest.approx(waited)
+        assert plug.transport.is_closing(), "by force, if it must be"
+
+    on_wire(Echo(), test)
 
 
 def test_the_health_counts_and_the_log_shows_what_happened_when():

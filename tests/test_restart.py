@@ -1,0 +1,91 @@
+"""`kill -9` of `sdl run`, then the same command: nothing completed is lost or repeated."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sdl.errors import JournalError
+from sdl.journal import Journal, TrialState
+from tests import soft_lab
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no kill -9")
+
+TRIALS = 8
+CAMPAIGN = soft_lab.CAMPAIGN.replace("trials: 6", f"trials: {TRIALS}")
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    """`sdl run` on the twin, scaled so that a trial takes some 0.2 s of real time."""
+    command = [sys.executable, "-m", "sdl.cli", "run", "campaign.yaml", "--twin", "--speed", "1500"]
+    with (folder / "output.txt").open("ab") as log:
+        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+
+
+def completed(folder: Path) -> dict[int, tuple[object, object]]:
+    try:
+        with Journal.open(folder / "twin.db", readonly=True) as journal:
+            trials = journal.trials("heating", {TrialState.COMPLETED})
+    except JournalError:  # not yet
+        return {}
+    return {t.number: (t.parameters, t.outcomes) for t in trials}
+
+
+def wait_for(folder: Path, count: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while len(completed(folder)) < count:
+        assert process.poll() is None, (folder / "output.txt").read_text()
+        assert time.monotonic() < deadline, (folder / "output.txt").read_text()
+        time.sleep(0.01)
+
+
+def test_kill_dash_nine_loses_and_repeats_no_completed_trial(tmp_path: Path):
+    soft_lab.write(tmp_path, campaign=CAMPAIGN)
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        _torture(tmp_path, running)
+    finally:
+        for process in running:
+            process.kill()
+            process.wait(10)
+
+
+def _torture(tmp_path: Path, running: list[subprocess.Popen[bytes]]) -> None:
+    known: dict[int, tuple[object, object]] = {}
+    for kills in (1, 2, 3):
+        process = start(tmp_path)
+        running.append(process)
+        wait_for(tmp_path, len(known) + 2, process)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(10)
+        after = completed(tmp_path)
+        assert {n: after[n] for n in known} == known, f"after {kills} kills"
+        known = after
+    process = start(tmp_path)
+    running.append(process)
+    assert process.wait(100) == 0, (tmp_path / "output.txt").read_text()
+    final = completed(tmp_path)
+    assert {n: final[n] for n in known} == known
+    assert len(final) == TRIALS
+
+    with Journal.open(tmp_path / "twin.db", readonly=True) as journal:
+        trials = journal.trials("heating")
+        abandoned = [t for t in trials if t.state is TrialState.ABANDONED]
+        assert len(trials) == TRIALS + len(abandoned)
+        assert all("the runtime ended while it ran" in (t.cause or "") for t in abandoned)
+        documents = journal.documents(limit=100_000)
+    runs = [d.run for d in documents if d.name == "start"]
+    assert sorted(runs) == sorted(d.run for d in documents if d.name == "stop")
+    assert len(runs) == len(set(runs))
+    # each completed trial's plan was entered once; an abandoned one's at most once more
+    entered = soft_lab.ran(tmp_path)
+    assert len(entered) <= TRIALS + len(abandoned)
+    for parameters, _ in final.values():
+        assert isinstance(parameters, dict)
+        line = f"{parameters['temperature']} {parameters['hold']}"
+        again = [t for t in abandoned if t.parameters == parameters]
+        assert entered.count(line) <= 1 + len(again)
