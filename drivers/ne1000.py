@@ -18,7 +18,7 @@ from ophyd_async.core import StandardReadableFormat as Format
 from sdl import clock
 from sdl.drivers.ne1000_conversation import Conversation
 from sdl.drivers.ne1000_packets import PROMPTS
-from sdl.drivers.ne1000_plunger import NUMBER, Dose, Plunger
+from sdl.drivers.ne1000_plunger import NUMBER, PATIENCE, Dose, Plunger
 from sdl.errors import ConfigError, FaultError, RefusedError
 from sdl.instrument import Effect, Instrument, StopPolicy, poll_r, poll_rw
 from sdl.wires import StreamWire
@@ -64,6 +64,8 @@ class NE1000(Instrument):
         self._pump = Conversation(wire, address, safe=mode == "safe", who=lambda: self.name)
         self._plunger = Plunger(self._pump, diameter, longest_period=self._timer / 3 or math.inf)
         self._moving = self._mocked = False
+        self._rests = asyncio.Event()
+        self._rests.set()
         area = math.pi * (diameter / 20) ** 2  # cm2
         rates = (SLOWEST * area, min(FASTEST * area, max_rate or math.inf))
         at = f"{wire.url}#{address}"
@@ -137,14 +139,16 @@ class NE1000(Instrument):
             yield self._update(dose, dose.volume.value, 0.0)
             return
         self._moving = True
+        self._rests.clear()
         try:
             async for done in self._plunger.move(dose):
                 yield self._update(dose, done, clock.monotonic() - began)
         except (asyncio.CancelledError, FaultError):
-            await self.halt()
+            await self._plunger.stop()
             raise
         finally:
             self._moving = False
+            self._rests.set()
 
     async def halt(self) -> None:
         """Stop the plunger and have that confirmed.
@@ -153,6 +157,8 @@ class NE1000(Instrument):
         """
         if not self._mocked:
             await self._plunger.stop()
+            async with asyncio.timeout(PATIENCE):  # the move has been woken to see that it is over
+                await self._rests.wait()
 
     async def make_safe(self) -> None:
         await self.halt()

@@ -4,6 +4,7 @@ Source: user manual, publication 1200-01, sections 10.2 to 10.4 (pp. 33-35).
 """
 
 import asyncio
+import contextlib
 import logging
 import math
 from collections.abc import AsyncIterator
@@ -61,6 +62,7 @@ class Plunger:
         self._longest_period = min(longest_period, LONGEST_PERIOD)
         self._rate: Quantity | None = None  # as set; None: whatever the pump has
         self._stops, self._programmed = 0, -1
+        self._told_to_stop = asyncio.Event()
         self._alarms = 0  # heard before the newest dose was ready to run
 
     async def set_up(self) -> None:
@@ -127,6 +129,7 @@ class Plunger:
         :raises InstrumentError: it was told to stop.
         """
         stops = self._stops
+        self._told_to_stop.clear()
         before = await self._start(dose, stops)
         size, start = dose.volume.value, before.counter(dose)
         progressed, most = clock.monotonic(), 0.0
@@ -142,7 +145,8 @@ class Plunger:
             stood = clock.monotonic() - progressed
             if done > size + slack or stood > PATIENCE + self.seconds(3 * counter.resolution):
                 raise self._fault(f"{dose}: it runs, with {done:g} mL counted")
-            await asyncio.sleep(min(max(self.seconds(size - done), 0) + MARGIN, self._period(size)))
+            left = max(self.seconds(size - done), 0) + MARGIN
+            await self._sleep(min(left, self._period(size)))
         if abs(done - size) <= slack * (1 + 1e-9):
             return
         after = f"{dose}: {PROMPTS[look.prompt]} after {done:g} mL"
@@ -156,6 +160,12 @@ class Plunger:
         :raises NoReplyError: it was not confirmed: the plunger may be moving.
         """
         self._stops += 1
+        try:
+            await self._stop()
+        finally:
+            self._told_to_stop.set()
+
+    async def _stop(self) -> None:
         problem: NoReplyError | None = None
         for _ in range(3 * TRIES):
             try:
@@ -169,6 +179,12 @@ class Plunger:
                 log.warning("%s", self._pump.fault("STP", reply.alarm))
         why = "STP: it does not confirm that it stopped"
         raise NoReplyError(self._pump.who(), why) from problem
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait for the next look at a move; a stop ends the wait."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._told_to_stop.wait()
 
     def seconds(self, volume: float) -> float:
         """How long (s) the plunger takes for mL, at the newest rate."""

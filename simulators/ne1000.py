@@ -27,7 +27,6 @@ PER_UNIT = {"UL": 1e-3, "ML": 1.0}  # mL
 MICRO_UP_TO = 14.0  # mm of diameter
 DIRECTIONS = {"INF": True, "WDR": False}
 THINKING = (0.001, 0.004)  # s from a packet to its reply
-WATCHING = 1.0  # s between looks at the motor in safe mode, where a stall is told unasked
 
 
 class NotAccepted(Exception):  # noqa: N818 (it is the pump's answer, not an error of ours)
@@ -66,6 +65,7 @@ class SimulatedNE1000:
         self._selected = 1  # the phase that commands are about
         self._deadline = math.inf  # of the safe mode's timer
         self._news = asyncio.Event()
+        part.watch(self._news.set)
         self._commands: dict[str, Callable[[str], str]] = {
             "DIA": self._dia,
             "RAT": self._rat,
@@ -109,28 +109,36 @@ class SimulatedNE1000:
 
     async def serve(self, line: Line) -> None:
         self._power_up()
-        reading = asyncio.create_task(line.read())
-        news = asyncio.create_task(self._news.wait())
+        listening = asyncio.create_task(self._listen(line))
+        listening.add_done_callback(lambda _: self._news.set())
         try:
-            while True:
+            while not listening.done():
                 await self._say(line)
-                await asyncio.wait(
-                    {reading, news},
-                    timeout=self._until_next(),
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
+                await self._wait(self._until_next())
                 self._catch_up()
-                if news.done():
-                    self._news.clear()
-                    news = asyncio.create_task(self._news.wait())
-                if reading.done():
-                    data = reading.result()
-                    reading = asyncio.create_task(line.read())
-                    for heard in self._listener.hear(data, _now()):
-                        self._answer(heard)
+            listening.result()
         finally:
-            reading.cancel()
-            news.cancel()
+            listening.cancel()
+
+    async def _listen(self, line: Line) -> None:
+        while True:
+            data = await line.read()
+            self._catch_up()
+            for heard in self._listener.hear(data, _now()):
+                self._answer(heard)
+            if self._unsent:  # most of what is heard on a shared line is for other pumps
+                self._news.set()
+
+    async def _wait(self, seconds: float | None) -> None:
+        """Wait for news, at most so long."""
+        loop = asyncio.get_running_loop()
+        alarm = None if seconds is None else loop.call_later(seconds, self._news.set)
+        try:
+            await self._news.wait()
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+        self._news.clear()
 
     async def _say(self, line: Line) -> None:
         while self._unsent:
@@ -140,8 +148,6 @@ class SimulatedNE1000:
     def _until_next(self) -> float | None:
         """Return s until something happens of itself."""
         soonest = min(self._deadline - _now(), self._program.time_left)
-        if self.memory.timer and self._program.moving:
-            soonest = min(soonest, WATCHING)
         return None if math.isinf(soonest) else max(soonest, 0.0)
 
     def _catch_up(self) -> None:

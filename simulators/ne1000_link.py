@@ -5,25 +5,42 @@ from dataclasses import dataclass
 INTER_BYTE = 0.5  # s of silence inside a safe packet after which it is thrown away
 LONGEST = 80  # characters kept of a basic command that never ends
 STX, ETX, CR = b"\x02", b"\x03", b"\r"
+UNREAD = bytes(c for c in range(256) if not 0x20 < c < 0x7F)  # left out of what is understood
+
+
+def _shifted(register: int) -> int:
+    """Shift one byte through: the polynomial is x^16 + x^12 + x^5 + 1."""
+    for _ in range(8):
+        register = (register << 1) ^ (0x1021 if register & 0x8000 else 0)
+    return register & 0xFFFF
+
+
+TABLE = tuple(_shifted(byte << 8) for byte in range(256))
 
 
 def ccitt(data: bytes) -> int:
-    """Bitwise CRC-CCITT: polynomial x^16 + x^12 + x^5 + 1, register begun at 0."""
+    """CRC-CCITT, register begun at 0."""
     register = 0
     for byte in data:
-        register ^= byte << 8
-        for _ in range(8):
-            register = (register << 1) ^ (0x1021 if register & 0x8000 else 0)
-            register &= 0xFFFF
+        register = (register & 0xFF) << 8 ^ TABLE[register >> 8 ^ byte]
     return register
 
 
 @dataclass(frozen=True)
 class Heard:
-    """A whole packet: upper-case text without blanks, or damaged (then what can be read of it)."""
+    """A whole packet: upper-case text without blanks; if damaged, what can be read of it."""
 
     text: str
-    damaged: bool = False
+    checked: bytes | None = None
+    """A safe packet's data, CRC and ETX."""
+
+    @property
+    def damaged(self) -> bool:
+        """Worked out when asked: on a shared line most packets are for other pumps."""
+        if self.checked is None:
+            return False
+        data, crc = self.checked[:-3], int.from_bytes(self.checked[-3:-1], "big")
+        return self.checked[-1:] != ETX or crc != ccitt(data)
 
 
 class Listener:
@@ -67,14 +84,13 @@ class Listener:
         if len(self._bytes) < 2 or len(self._bytes) < 1 + max(self._bytes[1], 4):
             return None
         length = max(self._bytes[1], 4)
-        packet = bytes(self._bytes[: 1 + length])
+        packet = bytes(self._bytes[2 : 1 + length])
         del self._bytes[: 1 + length]
-        data, crc = packet[2:-3], int.from_bytes(packet[-3:-1], "big")
-        return Heard(_clean(data), damaged=packet[-1:] != ETX or crc != ccitt(data))
+        return Heard(_clean(packet[:-3]), checked=packet)
 
 
 def _clean(text: bytes) -> str:
-    return "".join(chr(c) for c in text if 0x20 < c < 0x7F).upper()
+    return text.translate(None, UNREAD).decode("ascii").upper()
 
 
 def packet(data: str, *, safe: bool) -> bytes:

@@ -6,6 +6,7 @@ counters are lost with the power, and a change of the volume's unit converts the
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -27,6 +28,8 @@ class PumpHead(Protocol):
     def time_left(self) -> float: ...
     def start(self, rate: float, volume: float | None = None) -> None: ...
     def stop(self) -> None: ...
+    def watch(self, changed: Callable[[], object]) -> None:
+        """Call `changed` whenever a move ends otherwise than it was begun."""
 
 
 @dataclass

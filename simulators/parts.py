@@ -67,6 +67,11 @@ class PumpHead:
         self._rate, self._since, self._limit = 0.0, 0.0, 0.0  # mL/min (signed), s, mL
         self._going = self._stalls = self._blocked = False
         self._infused = self._drawn = 0.0  # mL in all earlier moves
+        self._watchers: list[Callable[[], object]] = []
+
+    def watch(self, changed: Callable[[], object]) -> None:
+        """Call `changed` whenever a move ends otherwise than it was begun: by a fault."""
+        self._watchers.append(changed)
 
     def start(self, rate: float, volume: float | None = None) -> None:
         """Move at `rate` mL/min (+ infuses, - draws) until `volume` mL, `stop` or the end stop.
@@ -135,6 +140,8 @@ class PumpHead:
         self._blocked = value
         if value and self._going and not self._ended(self._world.now):
             self._limit, self._stalls = abs(self._moved(self._world.now)), True
+            for changed in self._watchers:
+                changed()
 
     def totals(self, t: float) -> tuple[float, float]:
         """Return true mL (infused, drawn) since the world began, at `t` of the move under way."""

@@ -45,6 +45,8 @@ class World(ABC):
         if self._stepping:
             return
         due = int((self._clock() - self._began) / STEP + 1e-9)
+        if self._done >= due:
+            return
         self._stepping = True
         try:
             while self._done < due:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sdl.report.words import Column, number
+from sdl.report.words import alike, number
 
 MARGIN = 0.06  # of the range, beyond the outermost values
 
@@ -44,14 +44,21 @@ def bounded(
     :param whole: only whole numbers have ticks.
     """
     places = _decades(low, high) if log else nice_ticks(low, high, ticks, whole=whole)
-    written = number if log else Column(places)
-    return Axis(label, low, high, tuple((v, written(v)) for v in places), log)
+    texts = [number(v) for v in places] if log else alike(places)
+    return Axis(label, low, high, tuple(zip(places, texts, strict=True)), log)
 
 
 def named(label: str, names: Sequence[str]) -> Axis:
     """An axis with a name at 0, 1, 2, …"""
     ticks = tuple((float(index), text) for index, text in enumerate(names))
     return Axis(label, -0.6, len(names) - 0.4, ticks)
+
+
+def levels(label: str, values: Sequence[float]) -> Axis:
+    """A linear axis with ticks at the values only; they increase."""
+    room = (values[-1] - values[0]) * MARGIN
+    ticks = tuple((float(v), number(v)) for v in values)
+    return Axis(label, values[0] - room, values[-1] + room, ticks)
 
 
 def nice_ticks(low: float, high: float, most: int = 5, *, whole: bool = False) -> list[float]:

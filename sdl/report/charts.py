@@ -63,7 +63,8 @@ class Chart:
     def cross(self, x: float, kind: str, tip: str = "") -> None:
         """A cross in the strip."""
         cx, cy, r = self.across(x), self._bottom + STRIP / 2 + 2, 3.2
-        path = f"M{_n(cx - r)} {_n(cy - r)}l{_n(2 * r)} {_n(2 * r)}m0 {_n(-2 * r)}l{_n(-2 * r)} {_n(2 * r)}"
+        down, up = f"l{2 * r} {2 * r}", f"m{-2 * r} 0l{2 * r} {-2 * r}"
+        path = f"M{_n(cx - r)} {_n(cy - r)}{down}{up}"
         self._mark("path", f"cross {kind}", f'd="{path}"', tip)
 
     def interval(self, x: float, low: float, high: float, kind: str) -> None:

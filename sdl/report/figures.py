@@ -1,20 +1,22 @@
 """The figures of a report: findings in, charts out."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 
 from sdl.journal import Trial, TrialState
 from sdl.report import words
-from sdl.report.axes import Axis, bounded, fitted, named
+from sdl.report.axes import Axis, bounded, fitted, levels, named
 from sdl.report.charts import Chart
 from sdl.report.findings import Findings
 from sdl.report.fit import Fit
-from sdl.space import Categorical, Integer, Ordinal, Parameter
+from sdl.space import Categorical, Continuous, Integer, Ordinal, Parameter
 
 WIDE = (880.0, 300.0)
 MEDIUM = (460.0, 340.0)
-SMALL = (270.0, 200.0)
+SMALL = (232.0, 190.0)
 MOST_PAIRS = 10
+CROWD = 150  # trials above which dots are smaller
 SPREAD = 0.5  # how far trials of one choice are put apart, of the distance to the next choice
 
 
@@ -46,7 +48,7 @@ def _hypervolume(findings: Findings) -> Chart:
     for trial, value in zip(findings.trials, values, strict=True):
         if trial.state is TrialState.COMPLETED:
             tip = f"trial {trial.number}: hypervolume {words.number(value)}"
-            chart.dot(trial.number, value, _kind(trial, findings), tip, 2.8)
+            chart.dot(trial.number, value, _kind(trial, findings), tip, _radius(findings, 2.8))
     _failures(chart, findings, [(t, float(t.number)) for t in findings.trials])
     return chart
 
@@ -55,10 +57,9 @@ def _best_so_far(findings: Findings, name: str, size: tuple[float, float]) -> Ch
     objective, best = findings.objectives[name], findings.best_so_far(name)
     known = [v for v in best if v is not None]
     reached = f"from {words.number(known[0])} to {words.number(known[-1])}" if known else "none"
-    values = [findings.outcome(t, name) for t in findings.measured]
     chart = Chart(
         _trial_axis(findings),
-        fitted(_wanted(findings, name), values),
+        _outcome_axis(findings, name),
         name=f"best-{name}",
         title=f"{words.name(name)} by trial, and the best so far",
         description=f"The best so far goes {reached}.",
@@ -74,7 +75,7 @@ def _best_so_far(findings: Findings, name: str, size: tuple[float, float]) -> Ch
     for trial in findings.measured:
         value = findings.outcome(trial, name)
         tip = f"trial {trial.number}: {words.quantity(value, objective.units)}"
-        chart.dot(trial.number, value, _kind(trial, findings), tip, 3.0)
+        chart.dot(trial.number, value, _kind(trial, findings), tip, _radius(findings, 3.0))
     _failures(chart, findings, [(t, float(t.number)) for t in findings.trials])
     return chart
 
@@ -89,13 +90,12 @@ def dependence(findings: Findings) -> dict[str, list[Chart]]:
 
 def _against(findings: Findings, objective: str, name: str) -> Chart:
     parameter, goal = findings.space.parameters[name], findings.objectives[objective]
-    values = [findings.outcome(t, objective) for t in findings.measured]
     chart = Chart(
         _parameter_axis(name, parameter),
-        fitted("", values, 4),
+        replace(_outcome_axis(findings, objective, 4), label=""),
         name=f"of-{objective}-{name}",
         title=f"{words.name(objective)} against {words.name(name)}",
-        description=f"{words.count(len(values), 'completed trial')}.",
+        description=f"{words.count(len(findings.measured), 'completed trial')}.",
         width=SMALL[0],
         height=SMALL[1] + (18 if _strip(findings) else 0),
         strip=_strip(findings),
@@ -107,7 +107,13 @@ def _against(findings: Findings, objective: str, name: str) -> Chart:
         value, at = findings.outcome(trial, objective), trial.parameters[name]
         written = words.quantity(at, getattr(parameter, "units", ""))
         tip = f"trial {trial.number}: {written}, {words.quantity(value, goal.units)}"
-        chart.dot(_along(parameter, trial, name), value, _kind(trial, findings), tip, 3.2)
+        chart.dot(
+            _along(parameter, trial, name),
+            value,
+            _kind(trial, findings),
+            tip,
+            _radius(findings, 3.2),
+        )
     places = [(t, _along(parameter, t, name)) for t in findings.trials]
     _failures(chart, findings, places)
     return chart
@@ -121,12 +127,10 @@ def fronts(findings: Findings) -> list[Chart]:
 
 def _front(findings: Findings, x: str, y: str) -> Chart:
     across, down = findings.objectives[x], findings.objectives[y]
-    points = {
-        t.number: (findings.outcome(t, x), findings.outcome(t, y)) for t in findings.measured
-    }
+    points = {t.number: (findings.outcome(t, x), findings.outcome(t, y)) for t in findings.measured}
     chart = Chart(
-        fitted(_wanted(findings, x), (p[0] for p in points.values())),
-        fitted(_wanted(findings, y), (p[1] for p in points.values())),
+        _outcome_axis(findings, x),
+        _outcome_axis(findings, y),
         name=f"front-{x}-{y}",
         title=f"{words.name(y)} against {words.name(x)}",
         description=f"{words.count(len(findings.best), 'trial')} on the Pareto front "
@@ -144,7 +148,7 @@ def _front(findings: Findings, x: str, y: str) -> Chart:
         chart.line(_staircase(edge), "front")
     for trial in sorted(findings.measured, key=lambda t: t.number in best):
         tip = f"trial {trial.number}: {_values(findings, trial, (x, y))}"
-        chart.dot(*points[trial.number], _kind(trial, findings), tip, 4.0)
+        chart.dot(*points[trial.number], _kind(trial, findings), tip, _radius(findings, 4.0))
     return chart
 
 
@@ -196,13 +200,15 @@ def _kind(trial: Trial, findings: Findings) -> str:
     return f"{kind} best" if any(t.number == trial.number for t in findings.best) else kind
 
 
+def _radius(findings: Findings, usual: float) -> float:
+    return usual if len(findings.trials) <= CROWD else usual * 0.65
+
+
 def _strip(findings: Findings) -> str:
     return "failed" if TrialState.FAILED in findings.counts else ""
 
 
-def _failures(
-    chart: Chart, findings: Findings, places: Sequence[tuple[Trial, float]]
-) -> None:
+def _failures(chart: Chart, findings: Findings, places: Sequence[tuple[Trial, float]]) -> None:
     for trial, at in places:
         if trial.state is TrialState.FAILED:
             cause = (trial.cause or "no cause was given").partition("\n")[0]
@@ -228,10 +234,15 @@ def _trial_axis(findings: Findings) -> Axis:
     return bounded("trial", 0.5, last + 0.5, whole=True, ticks=8)
 
 
-def _wanted(findings: Findings, name: str) -> str:
+def _outcome_axis(findings: Findings, name: str, ticks: int = 5) -> Axis:
+    """An axis for what was measured, and for the threshold unless it is far from all of that."""
     objective = findings.objectives[name]
+    values = [findings.outcome(t, name) for t in findings.measured]
+    span, limit = max(values) - min(values), objective.threshold
+    if limit is not None and min(values) - span <= limit <= max(values) + span:
+        values.append(limit)
     better = "higher" if objective.direction == "maximize" else "lower"
-    return f"{words.labelled(name, objective.units)} ({better} is better)"
+    return fitted(f"{words.labelled(name, objective.units)} ({better} is better)", values, ticks)
 
 
 def _parameter_axis(name: str, parameter: Parameter) -> Axis:
@@ -239,14 +250,11 @@ def _parameter_axis(name: str, parameter: Parameter) -> Axis:
         return named(words.name(name), parameter.choices)
     label = words.labelled(name, parameter.units)
     if isinstance(parameter, Ordinal):
-        low, high = float(parameter.values[0]), float(parameter.values[-1])
-        log = False
-    else:
-        low, high = float(parameter.low), float(parameter.high)
-        log = not isinstance(parameter, Integer) and parameter.scale == "log"
-    if log:
+        return levels(label, parameter.values)
+    low, high = float(parameter.low), float(parameter.high)
+    if isinstance(parameter, Continuous) and parameter.scale == "log":
         room = (high / low) ** 0.03
-        return bounded(label, low / room, high * room, log=True, ticks=4)
+        return bounded(label, low / room, high * room, log=True)
     room = (high - low) * 0.03
     whole = isinstance(parameter, Integer)
     return bounded(label, low - room, high + room, whole=whole, ticks=4)
@@ -263,6 +271,7 @@ def _along(parameter: Parameter, trial: Trial, name: str) -> float:
 
 def _values(findings: Findings, trial: Trial, names: Sequence[str]) -> str:
     return ", ".join(
-        f"{words.name(n)} {words.quantity(findings.outcome(trial, n), findings.objectives[n].units)}"
-        for n in names
+        f"{words.name(n)} {words.quantity(findings.outcome(trial, n), o.units)}"
+        for n, o in findings.objectives.items()
+        if n in names
     )

@@ -17,7 +17,9 @@ from sdl.space import Objective, Space
 MOST_NOTES = 1000
 MOST_DOCUMENTS = 100_000  # of one trial
 MOST_OBJECTIVES = 5  # above, an exact hypervolume takes minutes
-LOST = frozenset({TrialState.FAILED, TrialState.REJECTED, TrialState.ABANDONED, TrialState.IN_DOUBT})
+LOST = frozenset(
+    {TrialState.FAILED, TrialState.REJECTED, TrialState.ABANDONED, TrialState.IN_DOUBT}
+)
 """States of trials that gave no outcome, though they were meant to."""
 
 # How the loop tells the optimizer of a trial; None: not at all (see sdl.loop).
@@ -134,16 +136,20 @@ class Findings:
             reached.append(best)
         return reached
 
-    def told(self) -> list[dict[str, Any]]:
-        """All trials as the loop tells the optimizer of them (see `sdl.suggest`)."""
-        known, history = {t.number for t in self.measured}, list[dict[str, Any]]()
+    def told(self, measured: Sequence[Trial]) -> list[dict[str, Any]]:
+        """Trials as the loop tells the optimizer of them (see `sdl.suggest`).
+
+        :param measured: those of the measured ones that it hears of.
+        """
+        known, history = {t.number for t in measured}, list[dict[str, Any]]()
         for trial in self.trials:
             state = _TOLD.get(trial.state, "pending")
             if state is None or (state == "completed" and trial.number not in known):
                 continue
             point = {"_id": trial.number, "_state": state, **trial.parameters}
-            outcomes = {n: self.outcome(trial, n) for n in self.objectives} if state == "completed" else {}
-            history.append(point | outcomes)
+            if state == "completed":
+                point |= {name: self.outcome(trial, name) for name in self.objectives}
+            history.append(point)
         return history
 
     def _finite(self, trial: Trial) -> bool:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from sdl.errors import OptimizerError
+from sdl.journal import Trial
 from sdl.report.findings import Findings
 from sdl.suggest.process import OptimizerProcess
 
 TIMEOUT = 60.0  # s for the predictions; hundreds of trials take a few
+MOST = 200  # trials that are predicted: the time grows with the third power
 FEWEST = 3  # predictions of which a fit can be spoken
 WIDE = 1.96  # standard deviations on each side that hold 95 % of a normal distribution
 
@@ -40,7 +42,7 @@ class Fit:
 
     @property
     def r2(self) -> float | None:
-        """1 - (squared errors / squared deviations from the mean); None if all outcomes are equal."""
+        """1 - squared errors / squared deviations from the mean; None if outcomes are all equal."""
         mean = sum(p.observed for p in self.predictions) / len(self.predictions)
         spread = sum((p.observed - mean) ** 2 for p in self.predictions)
         return None if spread == 0 else 1 - self._squares / spread
@@ -60,7 +62,10 @@ class Fit:
 
 
 def fits(findings: Findings, folder: Path | None) -> tuple[list[Fit], str]:
-    """Ask the campaign's optimizer; return a fit per objective, or none and why there is none."""
+    """Ask the campaign's optimizer.
+
+    :return: a fit per objective, and what to know of them; or none, and why there is none.
+    """
     if len(findings.measured) < FEWEST:
         return [], f"there is no model to judge with fewer than {FEWEST} completed trials"
     words = dict(findings.record.spec.get("optimizer") or {})
@@ -77,7 +82,8 @@ def fits(findings: Findings, folder: Path | None) -> tuple[list[Fit], str]:
         return [], f"the optimizer gave no predictions within {TIMEOUT:g} s"
     if not found:
         return [], f"the optimizer {name} has no model that predicts outcomes"
-    return found, ""
+    known = len(findings.measured)
+    return found, f"Of {known} trials {MOST} were used, spread evenly" if known > MOST else ""
 
 
 async def _ask(
@@ -92,7 +98,13 @@ async def _ask(
         folder=folder,
     )
     async with process, asyncio.timeout(TIMEOUT):
-        return await process.leave_one_out(findings.told())
+        return await process.leave_one_out(findings.told(_spread(findings.measured)))
+
+
+def _spread(trials: Sequence[Trial]) -> list[Trial]:
+    """At most `MOST` of the trials, evenly spread, the last one among them."""
+    count = min(len(trials), MOST)
+    return [trials[len(trials) * n // count - 1] for n in range(1, count + 1)]
 
 
 def _parse(answer: Any, objectives: Mapping[str, Any]) -> list[Fit]:

@@ -40,10 +40,10 @@ class Method:
     acquisition: str
 
 
-def render(findings: Findings, fits: Sequence[Fit], no_fit: str) -> str:
+def render(findings: Findings, fits: Sequence[Fit], remark: str) -> str:
     """Return the whole page.
 
-    :param no_fit: why there are no fits, if there are none.
+    :param remark: why there are no fits; or what to know of them.
     """
     environment = Environment(
         loader=PackageLoader("sdl.report", "."),
@@ -54,7 +54,9 @@ def render(findings: Findings, fits: Sequence[Fit], no_fit: str) -> str:
     )
     script, style = _part("sort.js"), _part("page.css")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("page.html").render(
+    return environment.get_template(
+        "page.html"
+    ).render(
         findings=findings,
         record=findings.record,
         spec=findings.record.spec,
@@ -71,7 +73,7 @@ def render(findings: Findings, fits: Sequence[Fit], no_fit: str) -> str:
         dependence=figures.dependence(findings) if findings.measured else {},
         fronts=figures.fronts(findings),
         fits=[(fit, figures.prediction(findings, fit)) for fit in fits],
-        no_fit=no_fit,
+        fit_remark=remark,
         without_model=any(not figures.from_model(t) for t in findings.trials),
         with_model=any(figures.from_model(t) for t in findings.trials),
         shaded=any(t.suggestion.get("generator") == "sobol" for t in findings.trials),
@@ -120,7 +122,8 @@ def headings(findings: Findings) -> list[Heading]:
     """The numbers of a trial: parameters, objectives, then what else its plan returned."""
     trials, found = findings.trials, list[Heading]()
     for name, parameter in findings.space.parameters.items():
-        column = words.Column([t.parameters.get(name) for t in trials])
+        ratios = getattr(parameter, "scale", "") == "log"
+        column = words.Column([t.parameters.get(name) for t in trials], ratios=ratios)
         units = words.units(getattr(parameter, "units", ""))
         found.append(Heading(name, words.name(name), units, column))
     more = dict.fromkeys(key for t in trials for key in t.outcomes or {})

@@ -39,12 +39,24 @@ def fixed(value: float, decimals: int, *, trim: bool = False) -> str:
     return text.replace("-", MINUS)
 
 
+def alike(values: Sequence[float]) -> list[str]:
+    """The values with as many decimals as the one of them that needs most."""
+    texts = [number(v) for v in values]
+    if any(TIMES in text for text in texts):
+        return texts
+    decimals = max((len(text.partition(".")[2]) for text in texts), default=0)
+    return [fixed(v, decimals) for v in values]
+
+
 class Column:
     """Writes the numbers of one column with the same decimals: a thousandth of their spread."""
 
-    def __init__(self, values: Sequence[Any]) -> None:
+    def __init__(self, values: Sequence[Any], *, ratios: bool = False) -> None:
+        """:param ratios: they stand on a log scale: write as many significant digits instead."""
         numbers = [float(v) for v in values if _is_number(v) and math.isfinite(v)]
-        self._decimals = None if all(_whole(v) for v in numbers) else _decimals(numbers)
+        plain = ratios or all(_whole(v) for v in numbers)
+        self._decimals = None if plain else _decimals(numbers)
+        self._digits = 3 if ratios else 4
 
     def __call__(self, value: Any) -> str:
         if value is None:
@@ -52,7 +64,7 @@ class Column:
         if not _is_number(value):
             return str(value)
         if self._decimals is None or not math.isfinite(value):
-            return number(value)
+            return number(value, self._digits)
         return fixed(value, self._decimals)
 
 
@@ -119,9 +131,9 @@ def simulated(time: float) -> bool:
 
 
 def moment(time: float, since: float) -> str:
-    """When, to the second: the date, or on a simulated clock what has passed since its campaign began."""
+    """The date and time (UTC), to the minute; on a simulated clock what has passed `since`."""
     if not simulated(time):
-        return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M")
     minutes, seconds = divmod(int(max(time - since, 0.0)), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)

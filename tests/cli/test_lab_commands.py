@@ -1,8 +1,9 @@
-import os
-import select
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -68,28 +69,35 @@ def test_one_dead_instrument_does_not_hide_the_others(lab: Path, capsys: Said):
     assert "mylab photometer 1.0".replace("mylab", "lab-1") in capsys.readouterr().out
 
 
+@contextmanager
+def started(*arguments: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process of ours; one that says nothing for too long is killed, so that reading ends."""
+    command = [sys.executable, "-u", "-m", "sdl.cli", *arguments]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+        patience = threading.Timer(60, process.kill)
+        patience.start()
+        try:
+            yield process
+        finally:
+            patience.cancel()
+            process.kill()
+
+
 def until_ready(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     said = ""
-    while "ready: " not in said:
-        readable, _, _ = select.select([process.stdout], [], [], 30)
-        line = process.stdout.readline() if readable else ""
-        assert line, f"it never was ready: {said}"
+    for line in process.stdout:
         said += line
-    return said
+        if line.startswith("ready: "):
+            return said
+    raise AssertionError(f"it never was ready: {said}")
 
 
 @pytest.mark.slow
 def test_the_simulators_answer_on_real_ports_until_they_are_told_to_end(lab: Path, capsys: Said):
     written = lab / "simulated.yaml"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sdl.cli", "simulate", "lab.yaml", "--write", "simulated.yaml"],
-        cwd=lab,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    )
-    try:
+    arguments = ("simulate", "lab.yaml", "--write", "simulated.yaml")
+    with started(*arguments, folder=lab) as process:
         said = until_ready(process)
         assert "serial:///dev/" in said
         assert "tcp://127.0.0.1:" in said
@@ -97,8 +105,6 @@ def test_the_simulators_answer_on_real_ports_until_they_are_told_to_end(lab: Pat
         assert "NE1000V" in capsys.readouterr().out
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=20)
-    finally:
-        process.kill()
     assert process.returncode == 0
     assert Lab.load(written).journal == "simulated.db"  # never the real lab's record
 

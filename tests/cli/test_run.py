@@ -3,6 +3,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -113,17 +114,11 @@ def test_once_means_after_the_step_and_twice_means_now(
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def start(path: Path) -> subprocess.Popen[str]:
-    """Run at real time a plan that takes some seconds; return when its first trial runs."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sdl.cli", "run", str(path), "--twin", "--speed", "1"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def until_a_trial_runs(process: subprocess.Popen[str]) -> None:
     assert process.stdout is not None
     for line in process.stdout:
         if "trial 1 started" in line:
-            return process
+            return
     raise AssertionError("it ended before its first trial")
 
 
@@ -144,12 +139,15 @@ def test_a_signal_ends_it_and_the_same_command_goes_on(
     slow = SHORT.replace("pause: 0.0", f"pause: {pause}").replace(
         "{low: 1, high: 5, ", "{low: 0.01, high: 0.02, "
     )
-    process = start(soft_lab.write(tmp_path, slow, lab))
-    try:
+    path = soft_lab.write(tmp_path, slow, lab)
+    command = [sys.executable, "-m", "sdl.cli", "run", str(path), "--twin", "--speed", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        patience = threading.Timer(60, process.kill)
+        patience.start()
+        until_a_trial_runs(process)
         process.send_signal(number)
-        out, _ = process.communicate(timeout=30)
-    finally:
-        process.kill()
+        out, _ = process.communicate()
+        patience.cancel()
     assert process.returncode == (0 if says else -signal.SIGKILL)
     assert (says or "") in out
     assert states(tmp_path) == [state]

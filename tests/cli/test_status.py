@@ -28,10 +28,9 @@ OUTCOMES = [(100.0, 5.0), (200.0, 4.0), (300.0, 6.0)]  # the second beats the fi
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A twin's journal: three trials done, one failed, one running at time 1000."""
     with Journal.open(tmp_path / "twin.db") as journal:
-        journal.own("bench", time=0.0)
         journal.add_campaign("snar", SPEC, lab="bench", twin=True, versions={}, time=0.0)
         for n in range(5):
             point = dict.fromkeys(SPEC["parameters"], 1.2345678 + n)
@@ -55,9 +54,10 @@ def folder(tmp_path: Path) -> Path:
         journal.note(
             "warning", "runtime", "the optimizer was restarted", time=1000.0, campaign="snar"
         )
-        os.environ["COLUMNS"] = "80"
-        yield tmp_path
-        os.environ.pop("COLUMNS", None)
+        owned = journal.own("bench", time=0.0)
+        monkeypatch.setattr(owned, "release", lambda: None)  # as if it were still at work
+    monkeypatch.setenv("COLUMNS", "80")
+    return tmp_path
 
 
 def taken(folder: Path) -> snapshot.Snapshot:
@@ -84,7 +84,7 @@ def test_the_view_fits_its_screen_and_shows_what_counts(folder: Path, width: int
 
 def test_numbers_are_not_cropped_on_80_columns(folder: Path):
     text = "\n".join(drawn(taken(folder), 80, 40))
-    assert text.count("1.235") == 1
+    assert text.count("1.235") == len(SPEC["parameters"]) + 1  # and the pump's rate
     assert "kg/m3/h" in text
     assert "200" in text
 

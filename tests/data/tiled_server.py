@@ -8,13 +8,18 @@ import signal
 import sys
 
 
+def _say(word: str) -> None:
+    sys.stdout.write(f"{word}\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     folder, port = sys.argv[1:]
     import tiled.catalog.adapter
-    import tiled.server.app  # noqa: F401
+    import tiled.server.app
     from tiled.commandline.main import main as tiled
 
-    print("ready", flush=True)
+    _say("ready")
     child = 0
     for command in sys.stdin:
         if command.strip() == "start":
@@ -25,6 +30,7 @@ def main() -> None:
                 options = ["--port", port, "--api-key", "secret", "--host", "127.0.0.1"]
                 sys.argv = ["tiled", "serve", "catalog", f"{folder}/catalog.db"]
                 sys.argv += [*new, *stores, *options]
+                os.dup2(2, 1)  # its log; stdout is ours
                 os.close(0)
                 tiled()
                 os._exit(0)
@@ -32,7 +38,7 @@ def main() -> None:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             child = 0
-        print("done", flush=True)
+        _say("done")
     if child:
         os.kill(child, signal.SIGKILL)
 

@@ -1,6 +1,7 @@
 """A page, followed as a reader would: its files written, its commands typed, its Python run."""
 
 import contextlib
+import json
 import os
 import shlex
 import subprocess
@@ -17,11 +18,12 @@ ENVIRONMENT = {"COLUMNS": "100", "PYTHONWARNINGS": "ignore", "PYTHONUNBUFFERED":
 BEGIN = "--- block {} ---"
 
 PYTHON = """\
-import ast, asyncio, inspect, json, sys
+import ast, asyncio, inspect, json, linecache, sys
 names = {"__name__": "__main__"}
 with asyncio.Runner() as runner:
     for number, text in enumerate(json.load(open(sys.argv[1]))):
         print("--- block", number, "---", flush=True)
+        linecache.cache[f"<block {number}>"] = len(text), None, text.splitlines(True), ""  # as IPython
         code = compile(text, f"<block {number}>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         if code.co_flags & inspect.CO_COROUTINE:
             runner.run(eval(code, names))
@@ -41,18 +43,22 @@ class Reader:
     _going_on: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def follow(self, page: Path) -> None:
-        """Do all that the page says; fail where what it promises does not come."""
-        python = [b for b in read(page) if b.language == "python" and b.file is None]
+        """Do all that the page says; fail where what it promises does not come.
+
+        Its Python runs at the place of its last block.
+        """
+        blocks = read(page)
+        python = [b for b in blocks if b.language == "python" and b.file is None]
         with contextlib.ExitStack() as stack:
             stack.callback(self._end)
-            for block in read(page):
-                if block.file is not None:
+            for block in blocks:
+                if python and block is python[-1]:
+                    self._python(python, page)
+                elif block.file is not None:
                     self._write(block.file, self._here(block.text))
                 elif block.language == "console":
                     for command in commands(block):
                         self._type(command, f"{page.name}:{block.line}")
-            if python:
-                self._python(python, page)
 
     def _here(self, text: str) -> str:
         for old, new in self.replace.items():
@@ -106,8 +112,6 @@ class Reader:
             assert line and not late, f"{where}: $ {command.text}\n{said}"
 
     def _python(self, python: list[Block], page: Path) -> None:
-        import json
-
         self._write("page.json", json.dumps([self._here(block.text) for block in python]))
         self._write("page.py", PYTHON)
         done = subprocess.run(

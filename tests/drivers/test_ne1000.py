@@ -951,3 +951,16 @@ def test_a_damaged_safe_packet_is_never_taken_for_one(data: st.DataObject) -> No
     except GarbledError:
         taken = False
     assert not taken
+
+
+def test_a_halted_pump_takes_the_next_dose_at_once() -> None:
+    """`halt` returns when the move is over, not while it sleeps until its next look."""
+
+    async def talk(b: Bench) -> None:
+        first = b.pump.set(20.0)  # looked at every 5 s
+        await asyncio.sleep(21)
+        await b.pump.halt()
+        await b.pump.set(-0.5)
+        assert isinstance(first.exception(), InstrumentError)
+
+    on_bench(talk)

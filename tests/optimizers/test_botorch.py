@@ -207,7 +207,7 @@ def test_a_discrete_space_is_tried_out_without_repeats() -> None:
         DOWN,
         lambda p: {"y": (p["n"] - 2) ** 2 + (p["c"] == "x")},
         10,
-        initial=4,
+        initial=6,
         **FAST,
     )
     assert len({(t["n"], t["c"]) for t in history}) == 10

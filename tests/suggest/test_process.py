@@ -74,7 +74,7 @@ def test_two_fresh_processes_suggest_the_same() -> None:
     async def suggestions() -> Any:
         async with process("botorch") as optimizer:
             await optimizer.warm_up()
-            made = await optimizer.suggest(2, HISTORY)
+            made = await optimizer.suggest(1, HISTORY)
             assert made[0].provenance["generator"] == "botorch"
             assert len(await optimizer.leave_one_out(HISTORY)) == 20
             return made
