@@ -9,6 +9,7 @@ are the controller's own (setpoint rate limit); this driver streams none.
 """
 
 import asyncio
+import contextlib
 import logging
 import struct
 from collections.abc import AsyncIterator, Collection
@@ -52,7 +53,8 @@ UNREADABLE = (5, 10)  # what is read is no temperature
 FAULTS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 14)  # it does not control as it should
 MODES = {0: "normal", 1: "standby", 2: "configuration"}
 
-PERIOD = 1.0  # s between looks at a heater on its way
+PERIOD, LONGEST_PERIOD = 1.0, 4.0  # s between looks at a heater on its way: when near, when far
+FASTEST = 2.0  # degC/s that it is taken to come nearer at most
 TRIES = 2  # of a question, and of an absolute setting that is read back as not taken
 SLOWEST, PATIENCE = (
     20.0,
@@ -110,6 +112,7 @@ class Eurotherm3216(Instrument):
         self._safe, self._limits = safe_temperature, (safe_temperature, max_temperature)
         self._faults = tuple(bit for bit in FAULTS if bit not in ignored_status)
         self._aims, self._mocked = 0, False  # how often somebody decided where it should go
+        self._decided = asyncio.Event()  # that somebody decided anew
         self._changing = (
             asyncio.Lock()
         )  # registers that belong together are changed by one at a time
@@ -167,7 +170,7 @@ class Eurotherm3216(Instrument):
         :raises NoReplyError: it could not be reached; it may be on its way.
         """
         await self.check_value(value)
-        self._aims += 1
+        self._decide()
         if self._mocked:
             yield WatcherUpdate(current=value, initial=value, target=value, name=self.name)
             return
@@ -191,11 +194,11 @@ class Eurotherm3216(Instrument):
             if now - began > limit:
                 at = f"at {current:g} degC after {limit:g} s, output {await self._output():g} %"
                 raise FaultError(self.name, f"set {value:g} degC: not settled: {at}")
-            await asyncio.sleep(PERIOD)
+            await self._rest(min(max(abs(current - value) / FASTEST, PERIOD), LONGEST_PERIOD))
 
     async def halt(self) -> None:
         """End the way to a setpoint: what is being heated holds the temperature it has now."""
-        self._aims += 1
+        self._decide()
         if self._mocked:
             return
         async with self._changing:
@@ -208,7 +211,7 @@ class Eurotherm3216(Instrument):
 
         :raises NoReplyError: it could not be confirmed; the setpoint was sent all the same.
         """
-        self._aims += 1
+        self._decide()
         if self._mocked:
             return
         setpoint = round(self._safe * self._scale)
@@ -224,6 +227,17 @@ class Eurotherm3216(Instrument):
                 await self._put(MANUAL, 0, "make safe: automatic mode")
 
     # A heater on its way
+
+    def _decide(self) -> None:
+        self._aims += 1
+        self._decided.set()
+        self._decided = asyncio.Event()
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait, but not longer than until somebody decides anew."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._decided.wait()
 
     async def _look(self, value: float, aim: int) -> float:
         """Return the temperature, if `value` is still what everybody wants."""

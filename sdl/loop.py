@@ -13,7 +13,7 @@ from sdl.engine import Engine
 from sdl.errors import JournalError, PlanError, StoppedError, cause_of, explain
 from sdl.journal import Journal, Trial, TrialState
 from sdl.recording import Recording
-from sdl.stopping import Stop
+from sdl.stopping import Ending, Stop
 from sdl.suggest.process import OptimizerProcess
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ class ClosedLoop:
         self.engines: list[Engine] = []
         self._in_flight: set[int] = set()
 
-    async def run(self) -> str:
-        """Close the loop until there is a reason to end, and return the reason.
+    async def run(self) -> Ending:
+        """Close the loop until there is a reason to end, and return it.
 
         :raises JournalError: the record cannot be kept; nothing new was begun.
         :raises OptimizerError: nothing can be suggested; trials in flight were finished.
@@ -68,7 +68,7 @@ class ClosedLoop:
                         self._in_flight.add(trial.number)
                         tasks.add(asyncio.create_task(self._make_real(trial)))
                 if not tasks:
-                    return self._over() or "nothing is left to do"
+                    return self._over() or Ending("nothing is left to do")
                 done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     task.result()
@@ -104,24 +104,25 @@ class ClosedLoop:
             self._journal.add_document(trial, start.run, "stop", stop, time=clock.now())
             self._callbacks("stop", stop)
 
-    def _over(self) -> str | None:
+    def _over(self) -> Ending | None:
         """Why nothing new is begun, if that is so."""
         budget, campaign = self._campaign.budget, self._campaign
         trials = self._trials()
         counted = [t for t in trials if t.state in COUNTED]
         if self._stop.why is not None:
-            return self._stop.why
+            return Ending(self._stop.why)
         running = len(self._in_flight)
         if budget.trials is not None and len(counted) + running >= budget.trials:
-            return f"the budget of {budget.trials} trials is spent"
+            return Ending(f"the budget of {budget.trials} trials is spent")
         if budget.hours is not None and clock.now() - self._began >= budget.hours * 3600:
-            return f"the budget of {budget.hours:g} hours is spent"
+            return Ending(f"the budget of {budget.hours:g} hours is spent")
         if budget.until and any(self._reached(t) for t in counted):
-            return "the target is reached"
+            return Ending("the target is reached")
         last = counted[-campaign.failures_in_a_row :]
         failures = [t for t in last if t.state is TrialState.FAILED]
         if len(failures) == campaign.failures_in_a_row and self._failed_now >= len(failures):
-            return f"{len(failures)} trials in a row failed, the last because: {last[-1].cause}"
+            why = f"{len(failures)} trials in a row failed, the last because: {last[-1].cause}"
+            return Ending(why, gave_up=True)
         return None
 
     _failed_now = 0  # trials that failed one after the other since this start
@@ -186,7 +187,10 @@ class ClosedLoop:
         except Exception as error:
             if isinstance(cause_of(error), JournalError):
                 raise cause_of(error) from error
-            await self._fail(trial, error, instruments)
+            if self._stop.now:  # instruments were halted under the plan: it must complain
+                self._move(trial, TrialState.ABANDONED, cause=f"stopped: {self._stop.why}")
+            else:
+                await self._fail(trial, error, instruments)
         else:
             self._failed_now = 0
             self._move(trial, TrialState.COMPLETED, outcomes=outcomes)

@@ -52,9 +52,8 @@ class Recording:
         self._journal.begin_step(
             self._trial, number, message.command, instrument, argument, time=clock.now()
         )
-        doing = " ".join(
-            str(x) for x in (message.command, instrument, argument) if x not in ("", None)
-        )
+        words = (message.command, instrument, argument)
+        doing = " ".join(_short(word) for word in words if word not in ("", None))
         self._show(step=number, doing=doing, since=clock.now(), fraction=None, now=None)
         if message.command == "sleep":
             self._show(duration=argument)

@@ -20,11 +20,11 @@ from sdl import binding, clock
 from sdl.bench import Bench
 from sdl.data.callbacks import Callbacks, DocumentCallback
 from sdl.engine import end_loop, start_loop
-from sdl.errors import SdlError, explain
+from sdl.errors import SdlError, StaleError, explain
 from sdl.journal import Journal
 from sdl.loop import ClosedLoop
 from sdl.results import Results
-from sdl.stopping import Stop
+from sdl.stopping import Ending, Stop
 from sdl.suggest.process import OptimizerProcess
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Session:
         self.journal_url = journal or lab.journal_url
         self._on_document, self._stop = tuple(on_document), Stop()
         self._resources = ExitStack()
-        self._ended: Future[str] | None = None
+        self._ended: Future[Ending] | None = None
         self._loop: ClosedLoop | None = None
         self._lab_loop: clock.Loop | None = None
         self._waiting: asyncio.Task[Any] | None = None  # while it may be cancelled: not at the end
@@ -97,7 +97,7 @@ class Session:
 
     def abort(self, why: str) -> None:
         """End now, in the middle of a step. Plans clean up, then instruments are made safe."""
-        self._stop.request(why)
+        self._stop.request(why, now=True)
         for engine in self._loop.engines if self._loop is not None else ():
             engine.abort(why)
         if self._lab_loop is not None and self._lab_loop.is_running():
@@ -112,7 +112,7 @@ class Session:
     def running(self) -> bool:
         return self._ended is not None and not self._ended.done()
 
-    def wait(self, timeout: float | None = None) -> str:
+    def wait(self, timeout: float | None = None) -> Ending:
         """Wait for the end and return why it came.
 
         :raises TimeoutError: it has not come in `timeout` s.
@@ -143,7 +143,7 @@ class Session:
 
     # -- in the lab's loop ----------------------------------------------------------------------
 
-    async def _run(self, plan: Any) -> str:
+    async def _run(self, plan: Any) -> Ending:
         self._note("info", "started")
         callbacks = Callbacks(self._on_document, lambda text: self._note("warning", text))
         self._show("connecting")
@@ -154,20 +154,20 @@ class Session:
                 warm = asyncio.create_task(optimizer.warm_up())
                 stack.callback(warm.cancel)
                 bench = await stack.enter_async_context(self.lab.open())
-                reason = await self._close_loop(plan, bench, optimizer, warm, callbacks)
+                ending = await self._close_loop(plan, bench, optimizer, warm, callbacks)
         except SdlError as error:
             self._note("error", explain(error))
             raise
         except asyncio.CancelledError:
             if self._stop.why is None:
                 raise
-            reason = self._stop.why
+            ending = Ending(self._stop.why)
         finally:
             self._waiting = None
             self._show(None)
             await clock.outside(callbacks.close)
-        self._note("info", f"ended: {reason}")
-        return reason
+        self._note("info", f"ended: {ending}")
+        return ending
 
     async def _close_loop(
         self,
@@ -176,7 +176,7 @@ class Session:
         optimizer: OptimizerProcess,
         warm: "asyncio.Task[None]",
         callbacks: Callbacks,
-    ) -> str:
+    ) -> Ending:
         watching = asyncio.create_task(self._watch(bench))
         try:
             await warm
@@ -226,7 +226,9 @@ async def record_readings(journal: Journal, bench: Bench) -> None:
     found: dict[str, tuple[Any, str, float]] = {}
     for name, readings in (await bench.read()).items():
         if isinstance(readings, BaseException):
-            found[name] = (explain(readings), "", clock.now())
+            stale = isinstance(readings, StaleError)  # nothing was measured lately: no fault
+            said = "no fresh value" if stale else explain(readings)
+            found[name] = (said, "", clock.now())
             continue
         for key, (value, units, at) in readings.items():
             if isinstance(value, bool | int | float | str):

@@ -1,12 +1,29 @@
-"""The wish of a person that a campaign should stop: heard by every plan between its steps."""
+"""How a campaign comes to its end: a person's wish, heard by every plan between its steps."""
+
+from dataclasses import dataclass
 
 
 class Stop:
-    """Set from any thread, once; read by whoever could begin something."""
+    """Set from any thread; read by whoever could begin something."""
 
     def __init__(self) -> None:
         self.why: str | None = None
+        self.now = False
+        """Whether steps are broken off; what they raise is then no fault of the trial."""
 
-    def request(self, why: str) -> None:
-        """Ask for a stop after the current step."""
+    def request(self, why: str, *, now: bool = False) -> None:
+        """Ask for a stop: after the current step, or in the middle of it."""
         self.why = self.why or why
+        self.now = self.now or now
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why a campaign began nothing more."""
+
+    why: str
+    gave_up: bool = False
+    """It was not over: too many trials in a row failed, and a person must look."""
+
+    def __str__(self) -> str:
+        return self.why

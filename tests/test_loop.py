@@ -88,16 +88,16 @@ def test_failures_in_a_row_stop_the_campaign(tmp_path: Path):
     text = edited(("low: 30, high: 85", "low: 86, high: 90"))
     campaign, lab = soft_lab.load(tmp_path, campaign=text)
     with Session(campaign, lab) as session:
-        reason = session.wait(60)
-    assert "3 trials in a row failed" in reason
-    assert "boiled over" in reason
+        ending = session.wait(60)
+    assert ending.gave_up
+    assert "3 trials in a row failed, the last because: RuntimeError: boiled over" in ending.why
     assert states(tmp_path) == ["failed"] * 3
 
 
 def test_a_target_ends_it(tmp_path: Path):
     campaign, lab = soft_lab.load(tmp_path, campaign=edited(("{trials: 6}", "{until: {y: -60}}")))
     with Session(campaign, lab) as session:
-        assert session.wait(60) == "the target is reached"
+        assert str(session.wait(60)) == "the target is reached"
         rows = session.results().rows
     assert rows[-1]["y"] >= -60
     assert all(row["y"] < -60 for row in rows[:-1])
@@ -106,7 +106,7 @@ def test_a_target_ends_it(tmp_path: Path):
 def test_hours_end_it_on_the_labs_clock(tmp_path: Path):
     campaign, lab = soft_lab.load(tmp_path, campaign=edited(("{trials: 6}", "{hours: 1}")))
     with Session(campaign, lab) as session:
-        assert session.wait(60) == "the budget of 1 hours is spent"
+        assert str(session.wait(60)) == "the budget of 1 hours is spent"
         trials = session.results().trials
     began, ended = trials[0].suggested_at, trials[-1].ended_at
     assert ended is not None
@@ -191,7 +191,7 @@ def test_a_stop_ends_it_after_the_step_and_the_next_run_goes_on(tmp_path: Path):
 
     session._on_document = (stop_in_the_third_trial,)
     with session:
-        assert session.wait(60) == "Ctrl-C"
+        assert str(session.wait(60)) == "Ctrl-C"
     assert states(tmp_path)[:2] == ["completed"] * 2
     assert len(states(tmp_path)) <= 4
     results = campaign.run_blocking(lab)

@@ -11,6 +11,7 @@ from sdl.errors import ConfigError, JournalError
 if TYPE_CHECKING:
     from sdl.lab import Lab
     from sdl.session import Session
+    from sdl.stopping import Ending
 
 PERIOD = 0.25  # s between two looks at the journal
 
@@ -28,10 +29,10 @@ def run(options: Namespace) -> int:
     session = Session(campaign, lab, journal=options.journal)
     log = _log_file(session.journal_url, lab)
     with logs.to_file(log):
-        reason = _watched(session, options)
+        ending = _watched(session, options)
     _say_what_next(options, session.journal_url, log)
-    if " in a row failed" in reason:  # the loop gave up: that is no success, whoever asks `$?`
-        print(f"sdl: {reason}", file=sys.stderr)
+    if ending.gave_up:  # that is no success, whoever asks `$?`
+        print(f"sdl: {ending}", file=sys.stderr)
         return 1
     return 0
 
@@ -85,7 +86,7 @@ def _log_file(journal: str, lab: "Lab") -> Path:
     return Path(journal.removeprefix("sqlite:///")).expanduser().parent / "sdl.log"
 
 
-def _watched(session: "Session", options: Namespace) -> str:
+def _watched(session: "Session", options: Namespace) -> "Ending":
     """Run to the end and return why it came."""
     from rich.console import Console
 
@@ -103,15 +104,16 @@ def _watched(session: "Session", options: Namespace) -> str:
         if plain:
             return _with_lines(session, operator, journal, name)
         live = stack.enter_context(LiveView(journal, name, console))
-        reason = "failed"
+        said = "failed"
         try:
-            reason = _until_the_end(session, operator, live)
+            ending = _until_the_end(session, operator, live)
+            said = str(ending)
         finally:
-            live.look(reason)
-        return reason
+            live.look(said)
+        return ending
 
 
-def _with_lines(session: "Session", operator: Any, journal: Any, name: str) -> str:
+def _with_lines(session: "Session", operator: Any, journal: Any, name: str) -> "Ending":
     from sdl.cli.lines import Lines
 
     lines = Lines(journal, name, lambda text: print(text, flush=True))
@@ -122,7 +124,7 @@ def _with_lines(session: "Session", operator: Any, journal: Any, name: str) -> s
         _print_best(journal, name)
 
 
-def _until_the_end(session: "Session", operator: Any, watcher: Any) -> str:
+def _until_the_end(session: "Session", operator: Any, watcher: Any) -> "Ending":
     while session.running:
         message = operator.act(session)
         if message is not None:

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+# read when Tiled's client is imported: `sdl follow tiled` sets it in time, here it is imported first
+os.environ["TILED_RETRY_ATTEMPTS"] = "1"
 pytest.importorskip("tiled.server", reason="the Tiled server (extra `dev`) is missing")
 pytest.importorskip("bluesky_tiled_plugins", reason="bluesky-tiled-plugins is missing")
 

@@ -11,9 +11,9 @@ from sdl.report.axes import bounded, fitted, levels, named, nice_ticks
 from sdl.report.charts import Chart
 
 
-def chart(**more: str) -> Chart:
+def chart() -> Chart:
     axes = bounded("x", 0, 10), bounded("y", 0, 100)
-    return Chart(*axes, name="c", title="a title", description="what it shows", **more)
+    return Chart(*axes, name="c", title="a title", description="what it shows")
 
 
 def parsed(drawn: Chart) -> ElementTree.Element:
