@@ -53,7 +53,7 @@ UNREADABLE = (5, 10)  # what is read is no temperature
 FAULTS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 14)  # it does not control as it should
 MODES = {0: "normal", 1: "standby", 2: "configuration"}
 
-PERIOD, LONGEST_PERIOD = 1.0, 4.0  # s between looks at a heater on its way: when near, when far
+PERIOD, LONGEST_PERIOD = 1.0, 3.0  # s between looks at a heater on its way: when near, when far
 FASTEST = 2.0  # degC/s that it is taken to come nearer at most
 TRIES = 2  # of a question, and of an absolute setting that is read back as not taken
 SLOWEST, PATIENCE = (

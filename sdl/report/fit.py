@@ -104,7 +104,7 @@ async def _ask(
 def _spread(trials: Sequence[Trial]) -> list[Trial]:
     """At most `MOST` of the trials, evenly spread, the last one among them."""
     count = min(len(trials), MOST)
-    return [trials[n - 1] for n in range(1, count + 1)]
+    return [trials[len(trials) * n // count - 1] for n in range(1, count + 1)]
 
 
 def _parse(answer: Any, objectives: Mapping[str, Any]) -> list[Fit]:

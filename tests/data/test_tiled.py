@@ -1,5 +1,6 @@
 """Against a Tiled server of our own, in a process that is killed and started again."""
 
+import gc
 import os
 import socket
 import subprocess
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 
-# read when Tiled's client is imported: `sdl follow tiled` sets it in time, here it is imported first
+# read when Tiled's client is imported, which here is before `sdl.data.tiled` can set it
 os.environ["TILED_RETRY_ATTEMPTS"] = "1"
 pytest.importorskip("tiled.server", reason="the Tiled server (extra `dev`) is missing")
 pytest.importorskip("bluesky_tiled_plugins", reason="bluesky-tiled-plugins is missing")
@@ -260,7 +262,7 @@ def test_a_run_left_with_events_but_no_stop_is_written_anew(
 ) -> None:
     documents = compose(events=3)
     write(journal, documents, uid(documents))
-    writer = TiledWriter(catalog, batch_size=1)
+    writer = TiledWriter(catalog, batch_size=1, max_array_size=0)
     for name, doc in journal_documents(journal)[:-2]:
         writer(name, doc)
     assert event_numbers(catalog, uid(documents)) == [1, 2]
@@ -276,7 +278,7 @@ def test_events_written_twice_are_put_right(
     write(journal, documents, uid(documents))
     send(url, server)
     table = catalog[uid(documents)]["primary"].base["internal"]
-    table.append_partition(0, table.read())
+    table.append_partition(0, pyarrow.Table.from_pandas(table.read(), preserve_index=False))
     assert event_numbers(catalog, uid(documents)) == [1, 2, 1, 2]
     assert follow(url, server.uri, api_key=KEY, once=True, again=True) == 1
     assert is_whole(catalog, documents)
@@ -348,6 +350,7 @@ def test_another_run_of_the_same_uid_is_left_alone(
     assert is_whole(catalog, theirs)
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # Tiled's client, when it is not let in
 def test_a_wrong_key_is_no_fault_of_the_run_and_is_told_nobody(
     url: str, journal: Journal, server: Server
 ) -> None:
@@ -358,8 +361,10 @@ def test_a_wrong_key_is_no_fault_of_the_run_and_is_told_nobody(
     with pytest.raises(SdlError, match="ConnectionError") as caught:
         follow(url, f"{server.uri}?api_key=0bad0bad", once=True)
     assert "0bad" not in str(caught.value)
+    gc.collect()
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_server_that_is_no_tiled_is_said_to_be_none(url: str, journal: Journal) -> None:
     import http.server
 
@@ -377,6 +382,7 @@ def test_a_server_that_is_no_tiled_is_said_to_be_none(url: str, journal: Journal
         with pytest.raises(SdlError, match="ConnectionError"):
             follow(url, f"http://127.0.0.1:{other.server_port}", api_key=KEY, once=True)
         other.shutdown()
+    gc.collect()
 
 
 @pytest.mark.parametrize("uri", ["", "localhost:8000", "tiled://x", "http://", "http://h:x"])
