@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow
 import pytest
 
 # read when Tiled's client is imported, which here is before `sdl.data.tiled` can set it
@@ -22,6 +21,7 @@ os.environ["TILED_RETRY_ATTEMPTS"] = "1"
 pytest.importorskip("tiled.server", reason="the Tiled server (extra `dev`) is missing")
 pytest.importorskip("bluesky_tiled_plugins", reason="bluesky-tiled-plugins is missing")
 
+import pyarrow
 from bluesky_tiled_plugins import TiledWriter
 from tiled.client import from_uri
 
