@@ -26,7 +26,7 @@ import time
 from pathlib import Path
 
 if sys.version_info < (3, 11):  # noqa: UP036 (this file must parse on older ones, to say so)
-    _newer = [n for n in ("python3.13", "python3.12", "python3.11") if shutil.which(n)]
+    _newer = [n for n in ("python3.11", "python3.12", "python3.13") if shutil.which(n)]
     sys.exit(
         "dev.py: sdl needs Python 3.11 or newer; this is {} ({}).\n  {}".format(
             sys.version.split()[0],
@@ -198,7 +198,8 @@ def set_up(*, dev: bool) -> None:
     STAMP.unlink(missing_ok=True)
     LOG.unlink(missing_ok=True)
     began = time.monotonic()
-    pip(what_of_torch(), pin("torch"), pin("setuptools"))
+    if not has(pin("torch")) or not has(pin("setuptools")):
+        pip(what_of_torch(), pin("torch"), pin("setuptools"))
     what = "sdl, what it needs and what its tests need" if dev else "sdl and what it needs"
     # setuptools is there: building sdl needs no network once all is installed
     extras = "[dev]" if dev else ""
@@ -316,6 +317,14 @@ def pin(package: str) -> str:
     if found is None:
         raise SetupError(f"constraints.txt has no {package}==...; renew it as it says")
     return found[0]
+
+
+def has(pinned: str) -> bool:
+    """Whether .venv has that version of that package (or a local one, `+cpu`)."""
+    found = pinned.replace("==", "-")
+    places = [*VENV.glob("lib/python*/site-packages"), VENV / "Lib" / "site-packages"]
+    names = (f"{found}.dist-info", f"{found}+*.dist-info")
+    return any(any(place.glob(name)) for place in places for name in names)
 
 
 def pip(title: str, *arguments: str) -> None:

@@ -63,14 +63,16 @@ class Session:
         """
         plan = binding.load_plan(self.campaign, self.lab)
         with ExitStack() as undo:
-            self._journal = undo.enter_context(Journal.open(self.journal_url))
+            twin = self.lab.is_twin
+            journal = Journal.open(self.journal_url, rederivable=twin)
+            self._journal = undo.enter_context(journal)
             began = self._start_time()
             undo.enter_context(self._journal.own(self.lab.lab, time=began))
             self._journal.add_campaign(
                 self.campaign.campaign,
                 specification(self.campaign),
                 lab=self.lab.lab,
-                twin=self.lab.is_twin,
+                twin=twin,
                 versions=versions(self.campaign, self.lab, plan),
                 time=began,
             )

@@ -32,6 +32,8 @@ class Database(ABC):
 
     def __init__(self, address: Address, readonly: bool) -> None:
         self.address, self.readonly = address, readonly
+        self.rederivable = False
+        """Whether all of it can be worked out again, as a twin's can: no commit waits for the disk."""
         self._lock = threading.Lock()
 
     @contextmanager
@@ -42,7 +44,7 @@ class Database(ABC):
         if not self._lock.acquire(timeout=WAIT):
             raise JournalError(f"{self.address}: another thread kept the journal for {WAIT:g} s")
         try:
-            with self._begin(durable) as connection:
+            with self._begin(durable and not self.rederivable) as connection:
                 yield connection
         finally:
             self._lock.release()

@@ -37,11 +37,15 @@ class Journal(Campaigns, Trials, Steps, Documents, Notes, Live):
     _ownership: Ownership | None = None
 
     @classmethod
-    def open(cls, url_or_path: str | Path, *, readonly: bool = False) -> Self:
+    def open(
+        cls, url_or_path: str | Path, *, readonly: bool = False, rederivable: bool = False
+    ) -> Self:
         """Open a journal; one for writing is created, or brought up to date, where it has to be.
 
         :param url_or_path: a file, `sqlite:///file` or `postgresql://user@host/database`.
         :param readonly: never creates, migrates or writes.
+        :param rederivable: it is a twin's, which can be run again: nothing in it need outlive a
+            power cut (all outlives the process), so writing is many times faster.
         :raises JournalError: it is missing (to read), too new, something else, or out of reach.
         """
         database = connect(parse_address(url_or_path), readonly=readonly)
@@ -51,6 +55,7 @@ class Journal(Campaigns, Trials, Steps, Documents, Notes, Live):
         except BaseException:
             database.close()
             raise
+        database.rederivable = rederivable
         return cls(database)
 
     def close(self) -> None:

@@ -23,8 +23,9 @@ names = {"__name__": "__main__"}
 with asyncio.Runner() as runner:
     for number, text in enumerate(json.load(open(sys.argv[1]))):
         print("--- block", number, "---", flush=True)
-        linecache.cache[f"<block {number}>"] = len(text), None, text.splitlines(True), ""  # as IPython
-        code = compile(text, f"<block {number}>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        name = f"<block {number}>"
+        linecache.cache[name] = len(text), None, text.splitlines(True), ""  # as IPython does
+        code = compile(text, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         if code.co_flags & inspect.CO_COROUTINE:
             runner.run(eval(code, names))
         else:
@@ -108,8 +109,8 @@ class Reader:
         while missing(command.output, said) is not None:
             line = process.stdout.readline()
             said += line
-            late = time.monotonic() - began > TIMEOUT
-            assert line and not late, f"{where}: $ {command.text}\n{said}"
+            goes_on = line and time.monotonic() - began < TIMEOUT
+            assert goes_on, f"{where}: $ {command.text}\n{said}"
 
     def _python(self, python: list[Block], page: Path) -> None:
         self._write("page.json", json.dumps([self._here(block.text) for block in python]))

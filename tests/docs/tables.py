@@ -136,8 +136,8 @@ def _type(schema: dict[str, Any]) -> str:
         name = schema["$ref"].rpartition("/")[2]
         return "`absolute`, `relative`, `measure`" if name == "Effect" else "mapping"
     names = {"integer": "whole number", "string": "text", "object": "mapping", "array": "list"}
-    kind = names.get(schema.get("type", ""), schema.get("type", "any value"))
-    return kind + _limits(schema)
+    kind = str(schema.get("type", "any value"))
+    return names.get(kind, kind) + _limits(schema)
 
 
 def _limits(schema: dict[str, Any]) -> str:
