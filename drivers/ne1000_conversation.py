@@ -85,8 +85,12 @@ class Conversation:
         return FaultError(self.who(), f"{what}: alarm {alarm!r}: {ALARMS[alarm]}")
 
     def acknowledge(self, alarm: str) -> None:
-        """Take note of a harmless alarm: the pump has seen that we know of it."""
-        log.warning("%s: alarm acknowledged: %s", self.who(), ALARMS[alarm])
+        """Take note of a harmless alarm: the pump has seen that we know of it.
+
+        The watchdog (T) expires whenever nobody talks to a pump at rest: no news to a person.
+        """
+        level = logging.DEBUG if alarm == "T" else logging.WARNING
+        log.log(level, "%s: alarm acknowledged: %s", self.who(), ALARMS[alarm])
         self.resets += alarm == "R"
 
     async def _exchange_again(self, command: str, pattern: str) -> Reply:

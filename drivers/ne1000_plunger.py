@@ -20,7 +20,7 @@ VOLUMES = {"ML": 1.0, "UL": 1e-3}  # mL
 RATES = {"MM": 1.0, "MH": 1 / 60, "UM": 1e-3, "UH": 1e-3 / 60}  # mL/min
 MOST_COUNTED = 9999  # in the counters' unit; then they begin again at 0
 
-UPDATES = 30  # looks wanted at a move …
+UPDATES = 20  # looks wanted at a move …
 SHORTEST_PERIOD, LONGEST_PERIOD = 0.25, 5.0  # … but never closer, nor farther apart (s)
 MARGIN = 0.05  # s after the expected end of a move until the pump is asked
 PATIENCE = 10.0  # s that a running pump may be silent, or its counter stand still

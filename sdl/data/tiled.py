@@ -144,7 +144,7 @@ def _writer(catalog: "Container") -> "TiledWriter":
                 super().__call__("start", start, validate)
             return super().__call__(name, doc, validate)
 
-    return TiledWriter(catalog, max_array_size=0)
+    return TiledWriter(catalog, normalizer=LateStart, max_array_size=0)
 
 
 def _holds(catalog: "Container", run: Run) -> bool:

@@ -268,6 +268,26 @@ def test_again_offers_everything_again(url: str, journal: Journal, service: Serv
     assert service.uids == [run, run]
 
 
+def test_an_idle_follower_writes_nothing_durable(
+    url: str, journal: Journal, service: Service
+) -> None:
+    """Every durable write waits for the disk, and the runtime may wait behind it."""
+    written: list[int] = []
+    real = Journal.set_follower_cursor
+
+    def count(self: Journal, name: str, cursor: int, *, time: float) -> None:
+        written.append(cursor)
+        real(self, name, cursor, time=time)
+
+    add_run(journal)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "set_follower_cursor", count)
+        unfinished = compose(events=0)[:1]
+        stop = Rounds(5, lambda n: write(journal, unfinished, f"run {n}"))
+        follower(url, service).follow(stop)
+    assert written == [6]
+
+
 def test_another_place_has_a_cursor_of_its_own(
     url: str, journal: Journal, service: Service
 ) -> None:

@@ -21,6 +21,7 @@ os.environ["TILED_RETRY_ATTEMPTS"] = "1"
 pytest.importorskip("tiled.server", reason="the Tiled server (extra `dev`) is missing")
 pytest.importorskip("bluesky_tiled_plugins", reason="bluesky-tiled-plugins is missing")
 
+import httpx
 import pyarrow
 from bluesky_tiled_plugins import TiledWriter
 from tiled.client import from_uri
@@ -228,7 +229,7 @@ def test_a_server_down_from_the_start_stalls_nobody_and_misses_nothing(
     client.context.close()
 
 
-@pytest.mark.parametrize("moment", ["descriptor", "stop"])
+@pytest.mark.parametrize("moment", ["start", "stop"])
 def test_a_server_killed_within_a_run_gets_it_whole_when_it_is_back(
     moment: str, url: str, journal: Journal, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -362,6 +363,30 @@ def test_a_wrong_key_is_no_fault_of_the_run_and_is_told_nobody(
         follow(url, f"{server.uri}?api_key=0bad0bad", once=True)
     assert "0bad" not in str(caught.value)
     gc.collect()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(s, ConnectionError) for s in (401, 403, 429, 502, 503, 504)]
+    + [(s, SdlError) for s in (404, 409, 422, 500)],
+)
+def test_a_status_is_either_about_the_service_or_about_the_run(
+    status: int, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = httpx.Request("POST", "http://tiled")
+    answer = httpx.HTTPStatusError(
+        "no", request=request, response=httpx.Response(status, request=request)
+    )
+
+    def refuse(name: str, doc: Any) -> None:
+        raise answer
+
+    monkeypatch.setattr(tiled, "_holds", lambda *_: False)
+    monkeypatch.setattr(tiled, "_writer", lambda _: refuse)
+    sink = TiledSink("http://tiled")
+    monkeypatch.setattr(sink, "_catalog", object())
+    with pytest.raises(kind):
+        sink(Run("uid", None, compose(events=0)))
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

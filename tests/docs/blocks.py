@@ -62,10 +62,10 @@ def commands(block: Block) -> Iterator[Command]:
 
 def missing(wanted: Sequence[str], output: str) -> str | None:
     """Return the first of the wanted lines that does not stand in the output behind the others."""
-    at, seen = 0, re.sub(r"\s+", " ", output)
+    at, seen = 0, re.sub(r"[ \t]+", " ", output)
     for line in wanted:
-        words = re.sub(r"\s+", " ", line.strip())
-        pattern = "[^\n]*?".join(map(re.escape, words.split("…")))
+        words = re.sub(r"[ \t]+", " ", line.strip())
+        pattern = "[^\n]*?".join(map(re.escape, re.split(" ?… ?", words)))
         match = re.compile(pattern).search(seen, at)
         if match is None:
             return line
