@@ -2,7 +2,7 @@
 """Set up a checkout of sdl, and run what a developer runs. It needs Python only.
 
     python3 dev.py demo           the flow-chemistry campaign on its twin, in demo/
-    python3 dev.py test [ARGS]    the tests; ARGS go to pytest
+    python3 dev.py test [ARGS]    all tests, side by side; or what ARGS tell pytest
     python3 dev.py check          lint, types and contracts
     python3 dev.py lint           ruff
     python3 dev.py types          pyright
@@ -123,9 +123,11 @@ def demo() -> int:
 
 
 def test(*arguments: str) -> int:
-    """Run the tests; `arguments` go to pytest."""
+    """Run the tests; `arguments` go to pytest. Without any, all tests run, side by side."""
     set_up(dev=True)
-    return run("pytest", *arguments)
+    workers = min(4, os.cpu_count() or 1)  # each may need a gigabyte of memory
+    side_by_side = ("-n", str(workers), "--dist", "worksteal") if workers > 1 else ()
+    return run("pytest", *(arguments or side_by_side))
 
 
 def setup() -> int:

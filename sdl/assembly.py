@@ -163,8 +163,9 @@ def _made(
 ) -> Any:
     try:
         device = driver(**options, name=name)
-    except (ValueError, TypeError, ConfigError) as error:
-        raise ConfigError(f"{getattr(driver, '__name__', driver)}: {error}") from error
+    except Exception as error:
+        said = str(error) if isinstance(error, ConfigError | ValueError) else repr(error)
+        raise ConfigError(f"{getattr(driver, '__name__', driver)}: {said}") from error
     if entry.effect is not None:
         device.effect = entry.effect
     return device

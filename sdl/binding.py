@@ -81,8 +81,11 @@ def _mistakes(campaign: "Campaign", lab: "Lab") -> Mistakes:
 
 
 def _space_mistakes(campaign: "Campaign", lab: "Lab") -> Mistakes:
+    known = {name: p for name, p in campaign.parameters.items() if p is not None}
+    if not known:
+        return  # what is wrong with them is said already
     try:
-        space = Space(parameters=campaign.parameters, constraints=campaign.constraints)
+        space = Space(parameters=known, constraints=campaign.constraints)
     except ValidationError as error:
         for entry in error.errors():
             message = entry["msg"].removeprefix("Value error, ")
@@ -172,8 +175,8 @@ def _extremes(parameter: Any) -> list[Any]:
         return [parameter.low, parameter.high]
     if isinstance(parameter, Ordinal):
         return list(parameter.values)
-    assert isinstance(parameter, Categorical)
-    return list(parameter.choices)
+    # a parameter whose words are wrong is None, and nothing is known of its values
+    return list(parameter.choices) if isinstance(parameter, Categorical) else []
 
 
 def _is_instrument(argument: Argument) -> bool:

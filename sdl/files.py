@@ -97,6 +97,8 @@ def read(path: Path) -> Document:
         mark = error.problem_mark or error.context_mark
         line = None if mark is None else mark.line + 1
         message = f"not valid YAML: {error.problem or error.context}"
+        if "expected ',' or" in message:
+            message += "; text with any of ?:,[]{}# in it needs quotes there"
         raise ConfigError.at(path, "", message, line) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError.at(path, "", f"not valid YAML: {error}") from error

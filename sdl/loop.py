@@ -113,9 +113,9 @@ class ClosedLoop:
             return Ending(self._stop.why)
         running = len(self._in_flight)
         if budget.trials is not None and len(counted) + running >= budget.trials:
-            return Ending(f"the budget of {budget.trials} trials is spent")
+            return _spent(f"{budget.trials} trials", counted)
         if budget.hours is not None and clock.now() - self._began >= budget.hours * 3600:
-            return Ending(f"the budget of {budget.hours:g} hours is spent")
+            return _spent(f"{budget.hours:g} hours", counted)
         if budget.until and any(self._reached(t) for t in counted):
             return Ending("the target is reached")
         last = counted[-campaign.failures_in_a_row :]
@@ -240,6 +240,12 @@ class ClosedLoop:
     def _note(self, level: Any, text: str) -> None:
         name = self._campaign.campaign
         self._journal.note(level, "loop", text, time=clock.now(), campaign=name)
+
+
+def _spent(budget: str, counted: Sequence[Trial]) -> Ending:
+    failed = bool(counted) and all(t.state is TrialState.FAILED for t in counted)
+    none = "; no trial completed" if failed else ""
+    return Ending(f"the budget of {budget} is spent{none}", gave_up=failed)
 
 
 def check_outcomes(returned: Any, objectives: Sequence[str]) -> dict[str, float]:

@@ -193,6 +193,7 @@ class Session:
             await asyncio.gather(watching, return_exceptions=True)
             for name, why in (await bench.make_safe()).items():
                 self._note("error", f"{name} did not confirm its safe state: {why}")
+            await record_readings(self._journal, bench)
 
     def _optimizer(self) -> OptimizerProcess:
         entry = self.campaign.optimizer
@@ -252,7 +253,11 @@ def versions(campaign: "Campaign", lab: "Lab", plan: Any) -> dict[str, str]:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    found["plan"] = f"{campaign.plan_name} sha256:{_digest(inspect.getsource(plan))}"
+    try:
+        source = f"sha256:{_digest(inspect.getsource(plan))}"
+    except OSError:  # typed at a prompt
+        source = "source not available"
+    found["plan"] = f"{campaign.plan_name} {source}"
     found["lab"] = f"{lab.lab} sha256:{_digest(lab.model_dump_json(fallback=str))}"
     return found
 

@@ -23,7 +23,7 @@ class Ending:
 
     why: str
     gave_up: bool = False
-    """It was not over: too many trials in a row failed, and a person must look."""
+    """Trials only failed, all of them or too many in a row, and a person must look."""
 
     def __str__(self) -> str:
         return self.why

@@ -2,19 +2,22 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from sdl import files
-from sdl.campaign import Campaign
+from sdl.campaign import Budget, Campaign, OptimizerEntry
 from sdl.errors import ConfigError, Problem
 from sdl.files import Document, Strict
 from sdl.lab import InstrumentEntry, Lab, WireEntry, WorldEntry
+from sdl.linear import LinearConstraint
+from sdl.space import Objective, Parameter
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Strict)
 Mistake = Problem | str
+SOBOL = OptimizerEntry(use="sobol")  # stands for one whose words are wrong
 
 
 def load(path: Path, lab_path: Path | None = None) -> tuple[Campaign, Lab]:
@@ -36,11 +39,50 @@ def load(path: Path, lab_path: Path | None = None) -> tuple[Campaign, Lab]:
         found.append(document.problem(("lab",), message))
     if lab is None and place.is_file():
         found += _what_is_readable(place).problems()
-    if campaign is not None:
-        found += campaign.problems(lab if lab is not None else _for_names(place, campaign))
+    readable = campaign or (document and _readable_campaign(document))
+    if readable:
+        fit = readable.problems(lab if lab is not None else _for_names(place, readable))
+        said = {(m.file, m.key) for m in found if isinstance(m, Problem)}
+        found += [problem for problem in fit if (problem.file, problem.key) not in said]
     if found or campaign is None or lab is None:
         raise ConfigError(*_in_order(found))
     return campaign, lab
+
+
+def _readable_campaign(document: Document) -> Campaign | None:
+    """Of a campaign whose words are wrong, what is right: None stands for a wrong parameter."""
+    data = document.data
+    if not isinstance(data.get("plan"), str):
+        return None
+    given = {key: data.get(key) or {} for key in ("parameters", "instruments", "fixed")}
+    parameters = {
+        n: _or(Parameter, given["parameters"][n], None) for n in _names(given["parameters"])
+    }
+    whole = all(p is not None for p in parameters.values())
+    named = {n: given["instruments"][n] for n in _names(given["instruments"])}
+    use = data.get("optimizer") or {}
+    campaign = Campaign.model_construct(
+        campaign="?",
+        plan=data["plan"],
+        instruments={n: path for n, path in named.items() if isinstance(path, str)},
+        fixed={n: given["fixed"][n] for n in _names(given["fixed"])},
+        parameters=parameters,
+        constraints=_or(tuple[LinearConstraint, ...], data.get("constraints"), ()) if whole else (),
+        objectives=dict.fromkeys(_names(data.get("objectives")), Objective(direction="maximize")),
+        optimizer=_or(OptimizerEntry, {"use": use} if isinstance(use, str) else use, SOBOL),
+        budget=_or(Budget, data.get("budget"), Budget(trials=1)),
+        seed=0,
+    )
+    campaign._document = document  # noqa: SLF001 (half a campaign)
+    return campaign
+
+
+def _or(kind: Any, given: object, otherwise: Any) -> Any:
+    """What was given, as `kind`, or something else that is right."""
+    try:
+        return TypeAdapter(kind).validate_python(given)
+    except ValidationError:
+        return otherwise
 
 
 def _lab_named_in(document: Document | None) -> str:

@@ -7,6 +7,8 @@ from sdl.cli import snapshot, words
 from sdl.cli.snapshot import Snapshot
 from sdl.journal import ENDED, Journal, Trial, TrialState
 
+LAST = 10**9  # a note comes after what a trial did in the same moment
+
 Event = tuple[float, int, int, str]  # time, trial, order of events of one moment, text
 
 
@@ -42,7 +44,7 @@ class Lines:
             self._note = note.id
             if note.text not in failures:  # which the trial has said itself
                 text = note.text if note.level == "info" else f"{note.level}: {note.text}"
-                new.append((note.time, 0, 0, text))
+                new.append((note.time, LAST, 0, text))
         since = shot.campaign.created_at if shot.simulated else None
         for at, _, _, text in sorted(new, key=lambda e: e[:3]):
             self._write(f"{words.moment(at, since)}  {text}")

@@ -163,8 +163,10 @@ def _holds(catalog: "Container", run: Run) -> bool:
 
 
 def _check_same(run: Run, there: dict[str, Any]) -> None:
+    from bluesky_tiled_plugins.utils import truncate_json_overflow
+
     ours = {k: v for k, v in run.start.items() if k not in ("tiled_access_tags", "tiled_specs")}
-    same = _text(ours) == _text(there.get("start"))
+    same = _text(truncate_json_overflow(ours)) == _text(there.get("start"))  # as it is written
     if not same or ("stop" in there and _text(run.stop) != _text(there["stop"])):
         raise SdlError(
             "another run of this uid is in Tiled and was left as it is (a twin begun anew counts "
@@ -173,12 +175,10 @@ def _check_same(run: Run, there: dict[str, Any]) -> None:
 
 
 def _text(document: Any) -> str:
-    """A document as Tiled keeps it, so that one can be compared with what was read back."""
-    from bluesky_tiled_plugins.utils import truncate_json_overflow
+    """A document as Tiled's JSON, which knows no NaN, to compare one with what was read back."""
     from tiled.utils import safe_json_dump
 
-    plain = json.loads(safe_json_dump(truncate_json_overflow(document)))
-    return json.dumps(plain, sort_keys=True)
+    return json.dumps(json.loads(safe_json_dump(document)), sort_keys=True)
 
 
 def _streams(run: Run) -> dict[str, list[dict[str, Any]]]:

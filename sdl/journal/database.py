@@ -33,7 +33,7 @@ class Database(ABC):
     def __init__(self, address: Address, readonly: bool) -> None:
         self.address, self.readonly = address, readonly
         self.rederivable = False
-        """Whether all of it can be worked out again, as a twin's can: no commit waits for the disk."""
+        """Whether it can be worked out again, as a twin's can: commits do not wait for the disk."""
         self._lock = threading.Lock()
 
     @contextmanager

@@ -73,3 +73,17 @@ def test_an_unknown_key_is_answered_with_the_known_ones(tmp_path: Path, capsys: 
     path = soft_lab.write(tmp_path, soft_lab.CAMPAIGN.replace("low: 30", "lo: 30"))
     _, _, err = check(capsys, path)
     assert "parameters.temperature.lo: is not a known key here; allowed are: high, low" in err
+
+
+def test_wrong_words_in_the_campaign_hide_none_of_its_other_mistakes(tmp_path: Path, capsys: Said):
+    wrong = soft_lab.CAMPAIGN.replace("low: 30, high", "low: 300, high")
+    code, _, err = check(capsys, soft_lab.write(tmp_path, wrong.replace("plan: heat", "plan: hot")))
+    assert code == 2
+    assert "low must be below high" in err
+    assert "there is no plan 'hot'" in err
+    wrong = wrong.replace("bath: bath", "bath: oven").replace("pause", "paws")
+    code, _, err = check(capsys, soft_lab.write(tmp_path, wrong))
+    assert code == 2
+    for words in ("low must be below high", "no instrument 'oven'", "fixed.paws: heat has no such"):
+        assert words in err
+    assert "needs 'temperature'" not in err  # it is there, if wrong

@@ -1,6 +1,7 @@
 """Against a Tiled server of our own, in a process that is killed and started again."""
 
 import gc
+import math
 import os
 import socket
 import subprocess
@@ -334,6 +335,17 @@ def test_a_run_without_events_arrives(
     write(journal, bare, uid(bare))
     assert send(url, server) == 1
     assert catalog[uid(bare)].metadata["stop"] == bare[-1][1]
+
+
+def test_metadata_that_json_cannot_hold_does_not_make_it_another_run(
+    url: str, journal: Journal, server: Server, catalog: Any
+) -> None:
+    documents = compose(events=1, guess=math.nan, limit=math.inf, serial=2**60, one=1.0)
+    documents[-1][1].update(reason=None, yields={"x": math.nan, "y": math.inf, "n": 2**60})
+    write(journal, documents, uid(documents))
+    assert send(url, server) == 1
+    assert follow(url, server.uri, api_key=KEY, once=True, again=True) == 1
+    assert catalog[uid(documents)].metadata["start"]["guess"] is None
 
 
 def test_another_run_of_the_same_uid_is_left_alone(
