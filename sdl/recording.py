@@ -23,7 +23,8 @@ class Recording:
         self._journal, self._trial = journal, trial
         self._callbacks, self._stop = callbacks, stop
         self._stamper = Stamper(trial.id) if clock.simulated() else None
-        self._runs: dict[str, str] = {}  # descriptor or run → run
+        self._runs: dict[str, str] = {}  # descriptor or resource → run
+        self._newest = ""
         self._activity: dict[str, Any] = {}
         self._watched: set[int] = set()
         self._shown = 0.0
@@ -40,9 +41,11 @@ class Recording:
 
     def _run(self, name: str, doc: dict[str, Any]) -> str:
         if name == "start":
+            self._newest = doc["uid"]
             return doc["uid"]
-        run = doc.get("run_start") or self._runs.get(doc.get("descriptor", ""), "")
-        if name == "descriptor":
+        parent = doc.get("descriptor") or doc.get("resource") or ""
+        run = doc.get("run_start") or self._runs.get(parent, self._newest)
+        if name in ("descriptor", "resource", "stream_resource"):
             self._runs[doc["uid"]] = run
         return run
 

@@ -26,7 +26,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--version", action="version", version=f"sdl {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_init, _check, _run, _status, _report, _instruments, _simulate):
+    for add in (_init, _check, _run, _status, _report, _instruments, _simulate, _follow):
         add(commands)
     return parser.parse_args(arguments)
 
@@ -114,6 +114,19 @@ def _simulate(commands: Any) -> None:
         metavar="N",
         help="time runs N times as fast for the simulated instruments (their watchdogs too), not "
         "for who talks to them; default 1",
+    )
+
+
+def _follow(commands: Any) -> None:
+    text = "carry finished runs from a journal to a data service"
+    more = "The service may be down; what it missed arrives when it is back. Its key is taken from "
+    parser = _command(commands, "follow", text, more + "the environment (TILED_API_KEY).")
+    parser.add_argument("service", choices=["tiled"], help="what kind of service it is")
+    parser.add_argument("--to", required=True, metavar="URL", help="where it answers")
+    _place(parser)
+    parser.add_argument("--once", action="store_true", help="send what is finished, then end")
+    parser.add_argument(
+        "--again", action="store_true", help="look at all runs again, for a service that lost some"
     )
 
 

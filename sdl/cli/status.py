@@ -37,6 +37,14 @@ def _show(journal: "Journal", campaign: str | None, console: Any) -> None:
     counts = _states(journal, shot.campaign)
     console.print(*view.screen(shot, view.Room(console.width, None)).renderables, sep="\n")
     console.print(f"\n{shot.campaign.name}: {counts}", soft_wrap=True)
+    for key, activity in journal.activities().items():
+        if key.startswith("follower/"):
+            console.print(_follower(key.removeprefix("follower/"), activity.value), soft_wrap=True)
+
+
+def _follower(name: str, said: dict[str, Any]) -> str:
+    trouble = f"; it is down: {said['error']}" if said.get("error") else ""
+    return f"{name}: {said.get('sent', 0)} runs sent, {said.get('behind', 0)} behind{trouble}"
 
 
 def _states(journal: "Journal", record: "CampaignRecord") -> str:

@@ -170,8 +170,9 @@ class Follower:
                 return explain(error)
             except Exception as error:  # noqa: BLE001 (somebody else's code and service)
                 in_a_row += 1
-                problem = f"run {run.uid}: {explain(error)}"
-                self._refused(journal, finished, run, explain(error))
+                why = explain(error).partition("\n")[0]
+                problem = f"run {run.uid}: {why}"
+                self._refused(journal, finished, run, why)
             else:
                 in_a_row = 0
                 self._sent += 1

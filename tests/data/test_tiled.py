@@ -341,7 +341,7 @@ def test_metadata_that_json_cannot_hold_does_not_make_it_another_run(
     url: str, journal: Journal, server: Server, catalog: Any
 ) -> None:
     documents = compose(events=1, guess=math.nan, limit=math.inf, serial=2**60, one=1.0)
-    documents[-1][1].update(reason=None, yields={"x": math.nan, "y": math.inf, "n": 2**60})
+    documents[-1][1].update(yields={"x": math.nan, "y": math.inf, "n": 2**60})
     write(journal, documents, uid(documents))
     assert send(url, server) == 1
     assert follow(url, server.uri, api_key=KEY, once=True, again=True) == 1

@@ -102,7 +102,7 @@ def test_the_golden_exchanges() -> None:
     class Scripted:
         """Knows the transcript only."""
 
-        used: list[Any] = []  # noqa: RUF012
+        used: list[Any] = []
 
         async def start(self, publish: Any) -> None: ...
 
