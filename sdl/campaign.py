@@ -118,8 +118,8 @@ class Campaign(Strict):
         return binding.problems(self, lab)
 
     def check(self, lab: Lab) -> None:
-        """:raises ConfigError: `problems`, if there are any."""
-        problems = self.problems(lab)
+        """:raises ConfigError: what is wrong with the lab, or in how the campaign fits it."""
+        problems = [*lab.problems(), *self.problems(lab)]
         if problems:
             raise ConfigError(*problems)
 

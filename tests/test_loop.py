@@ -2,6 +2,10 @@
 
 import asyncio
 import itertools
+import os
+import shutil
+import signal
+import subprocess
 import threading
 from pathlib import Path
 
@@ -238,3 +242,32 @@ def test_a_trial_that_was_suggested_and_not_begun_is_run_as_it_is(tmp_path: Path
     longer, lab = soft_lab.load(tmp_path, campaign=edited(("trials: 6", "trials: 3")))
     trial = longer.run_blocking(lab).trials[-1]
     assert (trial.state, trial.parameters) == (TrialState.COMPLETED, point)
+
+
+@pytest.mark.skipif(shutil.which("pgrep") is None, reason="pgrep finds the optimizer's process")
+def test_the_loop_goes_on_when_the_optimizers_process_is_killed(tmp_path: Path):
+    killed: list[int] = []
+
+    def kill_it_once(name: str, doc: dict):
+        if name == "stop" and not killed:
+            mine = ["pgrep", "-P", str(os.getpid()), "-f", "sdl.suggest.worker"]
+            pids = subprocess.run(mine, capture_output=True, text=True, check=True).stdout.split()
+            killed.extend(map(int, pids))
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+
+    campaign, lab = soft_lab.load(tmp_path)
+    results = campaign.run_blocking(lab, on_document=[kill_it_once])
+    assert killed
+    assert len(results.completed) == 6
+    assert len({str(t.parameters) for t in results.trials}) == 6
+    with Journal.open(tmp_path / "twin.db", readonly=True) as journal:
+        assert any("the optimizer was restarted" in n.text for n in journal.notes())
+
+
+def test_a_lab_made_in_python_is_checked_like_a_file(tmp_path: Path):
+    campaign, _ = soft_lab.load(tmp_path)
+    wrong = Lab(lab="soft", instruments={"bath": {"driver": "ne1000", "diametre": 1}})
+    with pytest.raises(ConfigError, match=r"instruments\.bath\.diametre: is not an option"):
+        campaign.run_blocking(wrong.twin(), journal=str(tmp_path / "j.db"))
+    assert not (tmp_path / "j.db").exists()
