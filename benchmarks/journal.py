@@ -73,9 +73,10 @@ def bare(file: Path) -> sqlite3.Connection:
 
 
 def commits(folder: Path, count: int) -> None:
-    with Journal.open(folder / "commits.db") as journal, contextlib.closing(
-        bare(folder / "bare.db")
-    ) as plain:
+    with (
+        Journal.open(folder / "commits.db") as journal,
+        contextlib.closing(bare(folder / "bare.db")) as plain,
+    ):
         trial = new_trial(journal)
 
         def insert(n: int) -> None:

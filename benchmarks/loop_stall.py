@@ -1,4 +1,4 @@
-"""The longest stall of the instruments' loop: idle, while BoTorch computes, while the journal writes.
+"""The longest stall of the instruments' loop: idle, with BoTorch at work, with the journal at work.
 
     python benchmarks/loop_stall.py [--suggestions 3] [--trials 20] [--documents 200]
 
@@ -11,6 +11,7 @@ may hear of one before it is on disk: that stall is one commit, and is compared 
 
 import argparse
 import asyncio
+import functools
 import sys
 import tempfile
 import time
@@ -72,7 +73,7 @@ async def suggesting(suggestions: int, trials: int) -> dict[str, list[float]]:
             began = time.perf_counter()
             found["suggesting"] += await stalls(lambda: process.suggest(1, told))
             took = time.perf_counter() - began
-            found["idle"] += await stalls(lambda: asyncio.sleep(took))
+            found["idle"] += await stalls(functools.partial(asyncio.sleep, took))
     return found
 
 

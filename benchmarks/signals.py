@@ -2,8 +2,8 @@
 
     python benchmarks/signals.py [--signals 50] [--rounds 9] [--sets 400]
 
-1. Reading 50 instruments that take 20 ms each to answer, each on a wire of its own in memory: as one
-   `StandardReadable`, and with `Bench.read`. Baseline: the slowest of them read alone.
+1. Reading 50 instruments that take 20 ms each to answer, each on a wire of its own in memory: as
+   one `StandardReadable`, and with `Bench.read`. Baseline: the slowest of them read alone.
 2. `set` and wait in a RunEngine's plan on a signal of a serial instrument (a pseudo-terminal, an
    echo in a process of its own behind it). Baseline: the same exchange by pyserial-asyncio-fast
    alone, plus 1.3 times a `set` and wait on ophyd-async's signal in memory. The three take turns
@@ -212,8 +212,8 @@ def setting(sets: int) -> bool:
     print(f"set and wait, in memory     {memory_set * 1e6:7.0f} us  (baseline)")
     print(f"set and wait, serial        {ours * 1e6:7.0f} us")
     print(
-        f"serial / (raw + {SET_BAR} x memory) = {ours / allowed:.2f}; beyond the raw exchange it is "
-        f"{(ours - raw) / memory_set:.2f} times the set in memory "
+        f"serial / (raw + {SET_BAR} x memory) = {ours / allowed:.2f}; beyond the raw exchange "
+        f"it is {(ours - raw) / memory_set:.2f} times the set in memory "
         f"({'meets' if ours <= allowed else 'MISSES'} the bar of {SET_BAR})"
     )
     return ours <= allowed

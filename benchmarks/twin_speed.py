@@ -78,10 +78,10 @@ def profiled(lines: int, sort: str) -> Iterator[None]:
     run_forever = asyncio.base_events.BaseEventLoop.run_forever
     profile = cProfile.Profile()
 
-    def run(loop: asyncio.base_events.BaseEventLoop) -> None:
+    def run(self: asyncio.base_events.BaseEventLoop) -> None:
         profile.enable()
         try:
-            run_forever(loop)
+            run_forever(self)
         finally:
             profile.disable()
 
@@ -94,7 +94,7 @@ def profiled(lines: int, sort: str) -> Iterator[None]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--profile", type=int, default=0, metavar="LINES")
     parser.add_argument("--sort", default="tottime")
@@ -111,10 +111,11 @@ def main() -> int:
     alone = world_alone(seconds)
     day = used * DAY / seconds
     verdict = "meets" if day <= TARGET else "MISSES"
-    print(f"{len(results.completed)} of {given.trials} trials, {seconds / 3600:.2f} simulated hours")
+    done, hours = len(results.completed), seconds / 3600
+    print(f"{done} of {given.trials} trials, {hours:.2f} simulated hours")
     print(f"twin           {used:6.2f} CPU s  {used / given.trials:.3f} CPU s/trial")
     print(f"world alone    {alone:6.2f} CPU s  (baseline)  twin / world alone = {used / alone:.1f}")
-    print(f"simulated hours per CPU second: {seconds / 3600 / used:.2f}")
+    print(f"simulated hours per CPU second: {hours / used:.2f}")
     print(f"CPU s per simulated day: {day:.1f} ({verdict} the target of {TARGET:g})")
     return 0 if day <= TARGET else 1
 

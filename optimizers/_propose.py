@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from botorch.acquisition import AcquisitionFunction
 from botorch.acquisition.logei import qLogNoisyExpectedImprovement
+from botorch.acquisition.multi_objective import logei
 from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
 from botorch.exceptions.errors import BotorchError
 from botorch.models import ModelListGP, SingleTaskGP
@@ -26,6 +27,11 @@ from sdl.optimizers._history import History
 from sdl.optimizers._search import Search
 from sdl.optimizers._success import Success
 from sdl.space import Categorical, Continuous, Objective, Point, Space
+
+# At the first suggestion botorch 0.18 compiles a kernel with whatever C++ compiler there is: half a
+# minute for nothing measurable at our sizes, numbers that depend on the machine, and a lock file
+# that hangs every later process if this one is killed meanwhile. It is told that it has tried.
+logei._load_attempted = True  # noqa: SLF001
 
 SAMPLES = {1: 128, 2: 64}  # of the posterior, by number of objectives
 SAMPLES_MANY = 32

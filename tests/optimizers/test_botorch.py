@@ -1,5 +1,9 @@
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -289,3 +293,16 @@ def test_leave_one_out_predicts_each_trial_from_the_others() -> None:
 def test_a_wrong_option_says_what_is_allowed(options: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         BoTorch(SQUARE, UP, seed=0, **options)
+
+
+def test_nothing_is_compiled_at_the_first_suggestion(tmp_path: Path) -> None:
+    """A compiler's half minute, and the lock that a killed process leaves, are not for a lab."""
+    code = (
+        "from botorch.acquisition.multi_objective import logei\n"
+        "from sdl.optimizers import _propose\n"
+        "logei._try_load_fused_kernel()\n"
+        "assert logei._C is None\n"
+    )
+    environment = {**os.environ, "TORCH_EXTENSIONS_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=100)
+    assert list(tmp_path.iterdir()) == []

@@ -295,6 +295,18 @@ def test_in_safe_mode_silence_stops_it_with_an_alarm_that_it_tells_unasked() -> 
     with_pump(talk)
 
 
+def test_in_safe_mode_a_line_that_is_shut_is_told_at_once_and_unasked() -> None:
+    async def talk(host: Host) -> None:
+        for command in ("RAT6.000MM", "VOL5.000", "SAF60"):
+            await host.bytes(safe(command))
+        assert await host.safe("RUN") == "00I"
+        assert await host.bytes(b"", wait=10.0) == b""
+        host.head.blocked = True
+        assert await host.bytes(b"") == safe("00A?S")
+
+    with_pump(talk)
+
+
 def test_safe_mode_outlives_a_power_cycle_but_its_timer_waits_for_a_packet() -> None:
     async def talk(host: Host) -> None:
         assert await host.bytes(safe("SAF5")) == b"\x0200A?R\x03"

@@ -1,0 +1,45 @@
+"""Each benchmark runs, with settings too small to say anything about time."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+TINY = {
+    "demo_hypervolume": ["--seeds", "0-0", "--trials", "4", "--direct"],
+    "signals": ["--signals", "3", "--rounds", "1", "--sets", "5"],
+    "loop_stall": ["--suggestions", "1", "--trials", "4", "--documents", "3"],
+    "journal": ["--count", "10"],
+    "twin_speed": ["--trials", "1"],
+    "wires": ["20"],
+}
+BASELINE = {
+    "demo_hypervolume": "sobol",
+    "signals": "raw exchange on a PTY",
+    "loop_stall": "times the idle loop's",
+    "journal": "sqlite3 INSERT",
+    "twin_speed": "world alone",
+    "wires": "raw throughput",
+}
+
+
+def test_every_script_is_among_those_tried() -> None:
+    assert {path.stem for path in BENCHMARKS.glob("*.py")} == TINY.keys()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals and getrusage")
+@pytest.mark.parametrize("name", TINY)
+def test_a_benchmark_runs_and_names_its_baseline(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(BENCHMARKS / f"{name}.py"), *TINY[name]],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode in (0, 1), done.stderr  # 1: a bar was missed, which says nothing here
+    assert "Traceback" not in done.stderr, done.stderr
+    assert BASELINE[name] in done.stdout
