@@ -1,14 +1,18 @@
 import asyncio
 import threading
 import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import pytest
 
 from sdl import clock
 from sdl.clock import VirtualLoop, new_loop
 
+T = TypeVar("T")
 
-def run(main, speed="virtual", start=0.0):
+
+def run(main: Coroutine[Any, Any, T], speed: clock.Speed = "virtual", start: float = 0.0) -> T:
     with asyncio.Runner(loop_factory=lambda: new_loop(speed, start)) as runner:
         return runner.run(main)
 

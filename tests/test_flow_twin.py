@@ -1,6 +1,7 @@
 """The demo's lab on the virtual clock: every room at once, over four kinds of wire."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,14 +12,14 @@ from sdl.results import Results
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-def run(example: str, folder: Path, journal: str = "twin.db", **changes: object) -> Results:
+def run(example: str, folder: Path, journal: str = "twin.db", **changes: Any) -> Results:
     campaign = Campaign.load(EXAMPLES / example / "campaign.yaml").model_copy(update=changes)
     lab = Lab.load(EXAMPLES / example / "lab.yaml").twin()
     campaign.check(lab)
     return campaign.run_blocking(lab, journal=str(folder / journal))
 
 
-def entries(example: str, **changes: object) -> dict[str, object]:
+def entries(example: str, **changes: object) -> dict[str, Any]:
     """The campaign's optimizer and budget, changed."""
     campaign = Campaign.load(EXAMPLES / example / "campaign.yaml")
     optimizer = campaign.optimizer.model_copy(update={"use": "sobol"})

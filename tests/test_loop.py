@@ -14,6 +14,7 @@ import pytest
 from sdl import Campaign, Lab
 from sdl.errors import ConfigError, JournalError
 from sdl.journal import Journal, TrialState, dump
+from sdl.lab import InstrumentEntry
 from sdl.session import Session
 from tests import soft_lab
 
@@ -267,7 +268,8 @@ def test_the_loop_goes_on_when_the_optimizers_process_is_killed(tmp_path: Path):
 
 def test_a_lab_made_in_python_is_checked_like_a_file(tmp_path: Path):
     campaign, _ = soft_lab.load(tmp_path)
-    wrong = Lab(lab="soft", instruments={"bath": {"driver": "ne1000", "diametre": 1}})
+    bath = InstrumentEntry.model_validate({"driver": "ne1000", "diametre": 1})
+    wrong = Lab(lab="soft", instruments={"bath": bath})
     with pytest.raises(ConfigError, match=r"instruments\.bath\.diametre: is not an option"):
         campaign.run_blocking(wrong.twin(), journal=str(tmp_path / "j.db"))
     assert not (tmp_path / "j.db").exists()

@@ -4,12 +4,17 @@ import time
 from typing import Any
 
 
+MANY = 1e6
+
+
 def value(given: Any) -> str:
-    """Four digits are what a person compares."""
+    """Four digits are what a person compares; all before the point, where they are not many."""
     if given is None:
         return ""
     if isinstance(given, bool):
         return "on" if given else "off"
+    if isinstance(given, float) and MANY > abs(given) >= 9999.5:
+        return f"{given:.0f}"
     return f"{given:.4g}" if isinstance(given, float) else str(given)
 
 

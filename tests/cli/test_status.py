@@ -156,3 +156,11 @@ def test_where_nothing_was_run_that_is_said(tmp_path: Path, capsys: Said, comman
 )
 def test_durations_are_as_exact_as_a_person_wants(seconds: float, said: str):
     assert words.duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(11209.6, "11210"), (9999.9, "10000"), (3.14159, "3.142"), (2.5e9, "2.5e+09"), (None, "")],
+)
+def test_a_number_is_as_long_as_a_person_reads_it(number: float | None, said: str):
+    assert words.value(number) == said
