@@ -31,6 +31,7 @@ class Bench:
         """
         self.name, self._mocked = name, frozenset(mocked)
         self.wires, self.instruments = dict(wires), dict(instruments)
+        self._units: dict[str, dict[str, str]] = {}  # by instrument; they do not change
 
     def find(self, path: str) -> Any:
         """Return an instrument, or a signal of one (`pump.rate`).
@@ -103,10 +104,13 @@ class Bench:
         async def ask(device: Any) -> None:
             if not hasattr(device, "read"):
                 return
-            found, described = await _maybe(device.read()), await _maybe(device.describe())
+            found = await _maybe(device.read())
+            if device.name not in self._units:
+                described = await _maybe(device.describe())
+                self._units[device.name] = {k: d.get("units", "") for k, d in described.items()}
+            units = self._units[device.name]
             readings[device.name] = {
-                key: (r["value"], described.get(key, {}).get("units", ""), r["timestamp"])
-                for key, r in found.items()
+                key: (r["value"], units.get(key, ""), r["timestamp"]) for key, r in found.items()
             }
 
         answers = await self._each(ask, CONNECT_TIMEOUT)

@@ -18,6 +18,7 @@ TICK = 1e-6  # s; timers nearer than this fire together, as a step too small for
 T = TypeVar("T")
 Speed = float | Literal["virtual"]
 
+LOOK_OUTSIDE = 16  # turns of a busy virtual loop between two looks at sockets and threads
 SIMULATED_EPOCH = 946_684_800.0  # 2000-01-01T00:00Z: nobody takes it for a real time stamp
 
 
@@ -55,14 +56,15 @@ class VirtualLoop(RealLoop):
     simulated = True
 
     def __init__(self, start: float = 0.0) -> None:
-        self._now, self._holds = start, 0
+        self._now, self._holds, self._turns = start, 0, 0
         super().__init__()
         self._clock_resolution = TICK
         select = self._selector.select
 
         def jump(timeout: float | None = None) -> list[Any]:
-            if timeout is not None and timeout <= 0:
-                return select(timeout)
+            if timeout is not None and timeout <= 0:  # callbacks are ready: time stands still
+                self._turns += 1  # a look is a system call, and the dearest part of a turn
+                return select(timeout) if self._turns % LOOK_OUTSIDE == 0 else []
             if timeout is None or self._holds:
                 return select(None)
             events = select(0)

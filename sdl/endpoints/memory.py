@@ -1,13 +1,31 @@
 """A cable in memory: the same bytes without a port, for twins and tests."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from sdl.endpoints.line import Cable
+from sdl.wires import StreamWire
 
 
 def memory(cable: Cable) -> "MemoryConnector":
     """Return what a `StreamWire` needs to talk to the simulators on `cable`."""
     return MemoryConnector(cable)
+
+
+@asynccontextmanager
+async def joined(url: str, cable: Cable, timeout: float) -> AsyncIterator[StreamWire]:
+    """A wire to the simulators on `cable`, which have power meanwhile.
+
+    :raises Exception: on leaving, what a simulator died of.
+    """
+    wire = StreamWire(url, memory(cable), timeout=timeout)
+    await cable.plug_in()
+    try:
+        yield wire
+    finally:
+        await wire.close()
+        await cable.pull_out()
 
 
 class MemoryConnector:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from sdl.endpoints.line import BITS_PER_BYTE, Cable, LineDevice
-from sdl.endpoints.memory import memory
+from sdl.endpoints.memory import joined
 from sdl.errors import ConfigError
 from sdl.wires.serial import settings_of
 from sdl.wires.stream import StreamWire
@@ -47,14 +47,8 @@ async def memory_wire(
     :raises ConfigError: the URL is wrong.
     :raises Exception: on leaving, what a simulator died of.
     """
-    cable = _cable(url, devices)
-    wire = StreamWire(url, memory(cable), timeout=timeout)
-    await cable.plug_in()
-    try:
+    async with joined(url, _cable(url, devices), timeout) as wire:
         yield wire
-    finally:
-        await wire.close()
-        await cable.pull_out()
 
 
 class PseudoTerminal:

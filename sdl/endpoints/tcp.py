@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from sdl.endpoints.line import Cable, LineDevice
-from sdl.endpoints.memory import memory
+from sdl.endpoints.memory import joined
 from sdl.errors import ConfigError
 from sdl.wires.stream import StreamWire
 from sdl.wires.urls import parse
@@ -58,14 +58,8 @@ async def memory_wire(
     :raises Exception: on leaving, what a simulator died of.
     """
     parse(url, "tcp")
-    cable = Cable(devices)
-    wire = StreamWire(url, memory(cable), timeout=timeout)
-    await cable.plug_in()
-    try:
+    async with joined(url, Cable(devices), timeout) as wire:
         yield wire
-    finally:
-        await wire.close()
-        await cable.pull_out()
 
 
 class Clients:

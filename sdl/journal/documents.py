@@ -10,6 +10,8 @@ from sdl.journal.records import StoredDocument, Trial
 from sdl.journal.schema import campaigns, documents, followers
 from sdl.journal.store import Store, upsert
 
+_INSERT = insert(documents).returning(documents.c.cursor)
+
 
 class Documents(Store):
     def add_document(
@@ -31,8 +33,7 @@ class Documents(Store):
                 row["campaign_id"] = self._campaign_id(connection, trial.campaign)
                 row["number"] = trial.number
             self._in_order(connection)
-            statement = insert(documents).values(row).returning(documents.c.cursor)
-            return connection.execute(statement).scalar_one()
+            return connection.execute(_INSERT, row).scalar_one()
 
     def documents(
         self,

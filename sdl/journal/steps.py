@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, update
 
 from sdl.errors import ConflictError, JournalError
 from sdl.journal.jsontext import decode, encode
@@ -10,6 +10,30 @@ from sdl.journal.records import Step, Trial
 from sdl.journal.schema import steps, trials
 from sdl.journal.states import TrialState
 from sdl.journal.store import Store
+
+# Statements are made once: making one costs more than executing it.
+_INSERT = insert(steps)
+_STATE = (
+    select(trials.c.state)
+    .where(trials.c.campaign_id == bindparam("campaign_id"), trials.c.number == bindparam("number"))
+    .with_for_update(read=True)  # nobody may move it while its step is begun
+)
+_ATTEMPTS = select(func.max(steps.c.attempt)).where(
+    steps.c.campaign_id == bindparam("campaign_id"),
+    steps.c.number == bindparam("number"),
+    steps.c.n == bindparam("n"),
+)
+_END = (
+    update(steps)
+    .where(
+        steps.c.campaign_id == bindparam("of_campaign"),
+        steps.c.number == bindparam("of_trial"),
+        steps.c.n == bindparam("of_step"),
+        steps.c.attempt == bindparam("of_attempt"),
+        steps.c.ended_at.is_(None),
+    )
+    .values({name: bindparam(f"new_{name}") for name in ("result", "error", "ended_at")})
+)
 
 
 class Steps(Store):
@@ -50,7 +74,7 @@ class Steps(Store):
                 "started_at": float(time),
                 "epoch": self._epoch,
             }
-            connection.execute(insert(steps).values(row))
+            connection.execute(_INSERT, row)
 
     def end_step(
         self, trial: Trial, n: int, result: object, error: str | None, *, time: float
@@ -61,21 +85,17 @@ class Steps(Store):
         """
         what = f"step {n} of trial {trial.id}"
         values = {
-            "result": encode(result, f"result of {what}"),
-            "error": error,
-            "ended_at": float(time),
+            "new_result": encode(result, f"result of {what}"),
+            "new_error": error,
+            "new_ended_at": float(time),
+            "of_trial": trial.number,
+            "of_step": n,
         }
         with self._write(what) as connection:
             campaign_id = self._campaign_id(connection, trial.campaign)
             attempt = _attempts(connection, campaign_id, trial.number, n)
-            statement = update(steps).where(
-                steps.c.campaign_id == campaign_id,
-                steps.c.number == trial.number,
-                steps.c.n == n,
-                steps.c.attempt == attempt,
-                steps.c.ended_at.is_(None),
-            )
-            if connection.execute(statement.values(values)).rowcount != 1:
+            values |= {"of_campaign": campaign_id, "of_attempt": attempt}
+            if connection.execute(_END, values).rowcount != 1:
                 problem = "has ended already" if attempt else "was not begun"
                 raise ConflictError(f"{what}: {problem}; nothing was written")
 
@@ -92,12 +112,7 @@ class Steps(Store):
 
 
 def _check_running(connection: Connection, campaign_id: int, trial: Trial, what: str) -> None:
-    query = (
-        select(trials.c.state)
-        .where(trials.c.campaign_id == campaign_id, trials.c.number == trial.number)
-        .with_for_update(read=True)  # nobody may move it while its step is begun
-    )
-    state = connection.scalar(query)
+    state = connection.scalar(_STATE, {"campaign_id": campaign_id, "number": trial.number})
     if state is None:
         raise JournalError(f"{what}: there is no such trial")
     if state != TrialState.RUNNING:
@@ -105,10 +120,8 @@ def _check_running(connection: Connection, campaign_id: int, trial: Trial, what:
 
 
 def _attempts(connection: Connection, campaign_id: int, number: int, n: int) -> int:
-    query = select(func.max(steps.c.attempt)).where(
-        steps.c.campaign_id == campaign_id, steps.c.number == number, steps.c.n == n
-    )
-    return connection.scalar(query) or 0
+    which = {"campaign_id": campaign_id, "number": number, "n": n}
+    return connection.scalar(_ATTEMPTS, which) or 0
 
 
 def _step(row: RowMapping) -> Step:

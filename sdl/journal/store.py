@@ -2,15 +2,19 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Table, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Table, TextClause, bindparam, select, text
 
 from sdl.errors import ConflictError, JournalError
 from sdl.journal.database import Database
 from sdl.journal.failures import told_plainly
 from sdl.journal.schema import campaigns, owners
+
+# Statements are made once: making one costs more than executing it.
+# FOR SHARE (PostgreSQL): the next owner waits until this write is done, or goes first
+_FENCE = select(owners).where(owners.c.lab == bindparam("lab")).with_for_update(read=True)
 
 _ORDER_LOCK = 0x73646C_0002  # an advisory lock of PostgreSQL; any number that is ours
 
@@ -48,9 +52,7 @@ class Store:
         if self._fence is None:
             return
         lab, epoch = self._fence
-        # FOR SHARE (PostgreSQL): the next owner waits until this write is done, or goes first
-        query = select(owners).where(owners.c.lab == lab).with_for_update(read=True)
-        owner = connection.execute(query).mappings().one()
+        owner = connection.execute(_FENCE, {"lab": lab}).mappings().one()
         if owner["epoch"] != epoch:
             raise ConflictError(
                 f"{self.place}: lab {lab} was taken over by process {owner['pid']} on "
@@ -82,8 +84,18 @@ class Store:
 
 def upsert(connection: Connection, table: Table, rows: list[Mapping[str, Any]]) -> None:
     """Insert rows, or overwrite those whose primary key is there already."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table)
-    keys = [column.name for column in table.primary_key]
-    new = {c.name: statement.excluded[c.name] for c in table.columns if c.name not in keys}
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=new), rows)
+    connection.execute(_upsert(table), rows)
+
+
+@cache
+def _upsert(table: Table) -> TextClause:
+    """Written out, as both databases understand it: SQLAlchemy compiles its own each time anew."""
+    keys = ", ".join(f'"{column.name}"' for column in table.primary_key)
+    new = ", ".join(f'"{c.name}" = excluded."{c.name}"' for c in table.columns if not c.primary_key)
+    names = ", ".join(f'"{c.name}"' for c in table.columns)
+    values = ", ".join(f":{c.name}" for c in table.columns)
+    statement = text(
+        f'INSERT INTO "{table.name}" ({names}) VALUES ({values}) '
+        f"ON CONFLICT ({keys}) DO UPDATE SET {new}"
+    )
+    return statement.bindparams(*(bindparam(c.name, type_=c.type) for c in table.columns))
