@@ -54,7 +54,7 @@ class Bench:
         answers = await self._each(self._connect, CONNECT_TIMEOUT)
         failed = {name: error for name, error in answers.items() if error is not None}
         if failed:
-            lines = [f"{name}: {explain_connection(error)}" for name, error in failed.items()]
+            lines = [told_of(name, error) for name, error in failed.items()]
             count = f"{len(failed)} of {len(answers)} instruments did not connect"
             raise InstrumentError("", "\n  ".join([f"{count}; nothing has moved", *lines]))
 
@@ -68,7 +68,7 @@ class Bench:
     async def ping(self, name: str) -> str:
         """Connect one instrument, whatever the others do, and ask who it is; nothing moves.
 
-        :raises Exception: why it did not answer; `explain_connection` puts it into words.
+        :raises Exception: why it did not answer; `told_of` puts it into words.
         """
         device = self.instruments[name]
         try:
@@ -154,6 +154,12 @@ async def _identify(device: Any) -> str:
 
 async def _maybe(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
+
+
+def told_of(name: str, error: BaseException) -> str:
+    """Why an instrument did not connect, with its name in front, once."""
+    said = explain_connection(error)
+    return said if said.startswith(f"{name}: ") else f"{name}: {said}"
 
 
 def explain_connection(error: BaseException) -> str:

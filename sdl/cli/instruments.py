@@ -15,6 +15,7 @@ Answer = tuple[str | BaseException, float]  # who it is, or why it did not say; 
 def run(options: Namespace) -> int:
     from rich.console import Console
 
+    from sdl.cli import logs
     from sdl.clock import new_loop
     from sdl.lab import Lab
 
@@ -22,16 +23,16 @@ def run(options: Namespace) -> int:
     answers: Mapping[str, Answer] = {}
     if options.ping:
         asked = lab.twin(1.0) if options.twin else lab
-        with asyncio.Runner(loop_factory=new_loop) as runner:
+        with logs.nowhere(), asyncio.Runner(loop_factory=new_loop) as runner:
             answers = runner.run(_ping(asked))
     console = Console(highlight=False)
     wide = None if console.is_terminal else 200  # a program that reads it wants whole lines
     Console(highlight=False, width=wide).print(_table(lab, answers))
     silent = {n: a for n, (a, _) in answers.items() if isinstance(a, BaseException)}
-    from sdl.bench import explain_connection
+    from sdl.bench import told_of
 
     for name, error in silent.items():
-        console.print(f"{name}: {explain_connection(error)}", style="red", soft_wrap=True)
+        console.print(told_of(name, error), style="red", soft_wrap=True)
     return 1 if silent else 0
 
 

@@ -33,6 +33,19 @@ def to_file(file: Path) -> Iterator[None]:
         handler.close()
 
 
+@contextmanager
+def nowhere() -> Iterator[None]:
+    """Say nothing of what libraries log: whoever asked gets an answer, or the error in words."""
+    handler, taken = logging.NullHandler(), _take_from_terminal()
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        for logger, other in taken:
+            logger.addHandler(other)
+
+
 def _take_from_terminal() -> list[tuple[logging.Logger, logging.Handler]]:
     """Some libraries bring a handler of their own that writes to the terminal."""
     taken = []

@@ -16,6 +16,7 @@ OWN_ROOMS = ("drivers", "simulators", "worlds", "plans", "optimizers")
 
 
 def run(options: Namespace) -> int:
+    from sdl.cli import logs
     from sdl.clock import new_loop
     from sdl.lab import Lab
 
@@ -27,7 +28,7 @@ def run(options: Namespace) -> int:
     if options.seed is not None and lab.world is not None:
         world = lab.world.model_copy(update={"seed": options.seed})
         lab = lab.model_copy(update={"world": world})
-    with asyncio.Runner(loop_factory=lambda: new_loop(options.speed)) as runner:
+    with logs.nowhere(), asyncio.Runner(loop_factory=lambda: new_loop(options.speed)) as runner:
         runner.run(_serve(lab, options.write, options.speed))
     return 0
 

@@ -117,3 +117,22 @@ def test_the_simulated_lab_is_written_where_its_plugins_are(
 ):
     assert cli.main(["simulate", str(lab / "lab.yaml"), "--write", str(lab / file)]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_what_libraries_log_of_a_dead_instrument_is_not_shown(tmp_path: Path):
+    """Beside the answer in words, ophyd-async logs a traceback for each signal."""
+    lab = "lab: x\nwires: {w: tcp://127.0.0.1:9}\n"
+    lab += "instruments: {pump: {driver: ne1000, wire: w, diameter: 20}}\n"
+    (tmp_path / "lab.yaml").write_text(lab)
+    done = subprocess.run(
+        [sys.executable, "-m", "sdl.cli", "instruments", "--ping"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == ""
+    assert "pump: SAF0: tcp://127.0.0.1:9: cannot connect" in done.stdout
+    assert "pump: pump:" not in done.stdout
