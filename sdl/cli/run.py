@@ -149,9 +149,11 @@ def _print_best(journal: Any, name: str) -> None:
 
 
 def _say_what_next(options: Namespace, journal: str, log: Path) -> None:
+    from sdl.wires.urls import without_password
+
     target = str(options.campaign) + (f" --lab {options.lab}" if options.lab else "")
     target += " --twin" if options.twin else ""
-    target += f" --journal {options.journal}" if options.journal else ""
-    print(f"\nThe record is in {journal}; what libraries logged, in {log}.")
+    target += f" --journal {without_password(options.journal)}" if options.journal else ""
+    print(f"\nThe record is in {without_password(journal)}; what libraries logged, in {log}.")
     print(f"  sdl report {target}   writes it as a page")
     print(f"  sdl run {target}   goes on where it ended (where the budget is spent: raise it)")
