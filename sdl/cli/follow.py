@@ -14,7 +14,10 @@ def run(options: Namespace) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    print(f"{without_password(place.url)}: sending finished runs to {options.to}; Ctrl-C ends it", flush=True)
+    print(
+        f"{without_password(place.url)}: sending finished runs to {options.to}; Ctrl-C ends it",
+        flush=True,
+    )
     sent = follow(place.url, options.to, once=options.once, again=options.again, stop=stop)
     print(f"{sent} runs were sent")
     return 0
