@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,7 @@ class ClosedLoop:
 
     def _settle_orphans(self) -> None:
         """Close the record of trials that a runtime left behind when it died."""
-        cause = "the runtime ended while it ran (killed, or the power went); nothing was measured"
+        cause = "the runtime ended while it ran (killed, or the power went); it is not continued"
         for trial in self._trials(TrialState.RUNNING):
             self._close_runs(trial, cause)
             self._move(trial, TrialState.ABANDONED, cause=cause)
@@ -94,7 +95,7 @@ class ClosedLoop:
         stopped = {d.run for d in documents if d.name == "stop"}
         for start in (d for d in documents if d.name == "start" and d.run not in stopped):
             stop = {
-                "uid": f"{start.run[:-4]}stop",
+                "uid": str(uuid.uuid5(uuid.NAMESPACE_OID, start.run)),
                 "run_start": start.run,
                 "time": clock.now(),
                 "exit_status": "abort",
