@@ -33,46 +33,42 @@ class RealLoop(asyncio.SelectorEventLoop):
         super().__init__(selectors.DefaultSelector())
 
 
-class ScaledLoop(RealLoop):
-    """Time runs `speed` times as fast as the wall clock."""
-
-    simulated = True
-
-    def __init__(self, speed: float, start: float = 0.0) -> None:
-        self._speed, self._start, self._began = speed, start, real_time.monotonic()
-        super().__init__()
-        select = self._selector.select
-        self._selector.select = lambda timeout=None: select(  # type: ignore[method-assign]
-            timeout if timeout is None else timeout / self._speed
-        )
-
-    def time(self) -> float:
-        return self._start + (real_time.monotonic() - self._began) * self._speed
-
-
 class VirtualLoop(RealLoop):
-    """Time jumps to the next timer when nothing is ready and nothing outside is pending."""
+    """Time jumps to the next timer when nothing is ready and nothing outside is pending.
+
+    With a pace it does not jump but goes there, `pace` times as fast as the wall clock. Either way
+    it stands still while this process computes: however slow that is, no time-out is missed.
+    """
 
     simulated = True
 
-    def __init__(self, start: float = 0.0) -> None:
-        self._now, self._holds, self._turns = start, 0, 0
+    def __init__(self, start: float = 0.0, pace: float | None = None) -> None:
+        self._now, self._holds, self._turns, self._pace = start, 0, 0, pace
         super().__init__()
         self._clock_resolution = TICK
-        select = self._selector.select
+        self._look = self._selector.select
+        self._selector.select = self._wait  # type: ignore[method-assign]
 
-        def jump(timeout: float | None = None) -> list[Any]:
-            if timeout is not None and timeout <= 0:  # callbacks are ready: time stands still
-                self._turns += 1  # a look is a system call, and the dearest part of a turn
-                return select(timeout) if self._turns % LOOK_OUTSIDE == 0 else []
-            if timeout is None or self._holds:
-                return select(None)
-            events = select(0)
-            if not events:
-                self._now += timeout
-            return events
+    def _wait(self, timeout: float | None = None) -> list[Any]:
+        if timeout is not None and timeout <= 0:  # callbacks are ready: time stands still
+            self._turns += 1  # a look is a system call, and the dearest part of a turn
+            return self._look(timeout) if self._turns % LOOK_OUTSIDE == 0 else []
+        if self._holds:
+            return self._look(None)
+        if self._pace is not None:
+            return self._go(timeout, self._pace)
+        events = self._look(timeout and 0)
+        if not events and timeout is not None:
+            self._now += timeout
+        return events
 
-        self._selector.select = jump  # type: ignore[method-assign]
+    def _go(self, timeout: float | None, pace: float) -> list[Any]:
+        began = real_time.perf_counter()
+        events = self._look(timeout and timeout / pace)
+        gone = (real_time.perf_counter() - began) * pace
+        # without events exactly to the timer: two runs see the same times
+        self._now += gone if timeout is None else (min(gone, timeout) if events else timeout)
+        return events
 
     def time(self) -> float:
         return self._now
@@ -97,7 +93,7 @@ def new_loop(speed: Speed = 1.0, start: float = 0.0) -> Loop:
         return VirtualLoop(start)
     if not speed > 0:
         raise ValueError(f"speed must be positive, not {speed}")
-    return RealLoop() if speed == 1 else ScaledLoop(float(speed), start)
+    return RealLoop() if speed == 1 else VirtualLoop(start, pace=float(speed))
 
 
 def simulated(loop: asyncio.AbstractEventLoop | None = None) -> bool:

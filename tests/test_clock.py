@@ -81,6 +81,21 @@ def test_a_scaled_loop_runs_faster():
     assert 0.05 <= time.perf_counter() - began < 0.3
 
 
+def test_no_timeout_is_missed_while_a_scaled_loop_computes():
+    """A pause of this process is no time of the lab's, or a busy machine would fail its trials."""
+
+    async def main():
+        async def instrument() -> str:
+            await asyncio.sleep(0.4)
+            time.sleep(0.05)  # noqa: ASYNC251 (this process is busy: 50 s of scaled time)
+            return "reply"
+
+        async with asyncio.timeout(0.5):
+            return await instrument()
+
+    assert run(main(), speed=1000.0) == "reply"
+
+
 def test_a_timeout_is_a_time_on_the_loop():
     async def main():
         with pytest.raises(TimeoutError):

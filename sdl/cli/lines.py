@@ -1,5 +1,6 @@
 """A running campaign as plain lines: for a file, a pipe, a service manager."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ from sdl.cli import snapshot, words
 from sdl.cli.snapshot import Snapshot
 from sdl.journal import ENDED, Journal, Trial, TrialState
 
+FAILURE = re.compile(r"trial \d+ failed: ")
 LAST = 10**9  # a note comes after what a trial did in the same moment
 
 Event = tuple[float, int, int, str]  # time, trial, order of events of one moment, text
@@ -39,10 +41,9 @@ class Lines:
         events = [e for trial in shot.trials for e in self._events(trial, shot)]
         new = [e for e in events if (e[1], e[3]) not in self._told]
         self._told |= {(number, text) for _, number, _, text in new}
-        failures = {f"trial {t.number} failed: {t.cause}" for t in shot.trials}
         for note in self._journal.notes(self._note, self._campaign):
             self._note = note.id
-            if note.text not in failures:  # which the trial has said itself
+            if not FAILURE.match(note.text):  # which the trial says itself
                 text = note.text if note.level == "info" else f"{note.level}: {note.text}"
                 new.append((note.time, LAST, 0, text))
         since = shot.campaign.created_at if shot.simulated else None
