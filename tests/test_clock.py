@@ -88,6 +88,7 @@ def test_no_timeout_is_missed_while_a_scaled_loop_computes():
         async def instrument() -> str:
             await asyncio.sleep(0.4)
             time.sleep(0.05)  # noqa: ASYNC251 (this process is busy: 50 s of scaled time)
+            await asyncio.sleep(0.05)
             return "reply"
 
         async with asyncio.timeout(0.5):
