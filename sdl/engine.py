@@ -19,6 +19,7 @@ from bluesky.utils import RequestAbort, RunEngineInterrupted
 
 from sdl.clock import Loop, Speed, VirtualLoop, new_loop
 from sdl.errors import StoppedError
+from sdl.instrument import Effect, effect_of
 
 Plan = Generator[Msg, Any, Any]
 
@@ -176,8 +177,9 @@ def _held(loop: Loop) -> contextlib.AbstractContextManager[None]:
 def witnessed(plan: Plan, witness: Witness) -> Plan:
     """Tell a witness of every step of the plan, and end the plan where the witness wants it.
 
-    It ends between steps, when nothing that was begun is still waited for: a dose under way is
-    finished first. The plan sees `RequestAbort`, so its clean-up runs (unwitnessed wishes apart).
+    It ends between steps, once nothing that was begun and must end is still waited for: a dose
+    under way is finished, a heater on its way is not waited for. The plan sees `RequestAbort`, so
+    its clean-up runs.
     """
     number, stopping, groups = 0, False, set[Any]()
     advance: Callable[[], Msg] = lambda: next(plan)  # noqa: E731 (what to do next, as a value)
@@ -223,5 +225,15 @@ def _note_group(groups: set[Any], message: Msg) -> None:
     group = message.kwargs.get("group")
     if message.command == "wait":
         groups.discard(message.args[0] if message.args else group)
-    elif group is not None and message.command in ("set", "trigger", "kickoff", "complete"):
+    elif group is not None and _must_end(message):
         groups.add(group)
+
+
+def _must_end(message: Msg) -> bool:
+    """Whether what the message begins is better finished than broken off, such as a dose.
+
+    A setpoint need not be reached: nobody waits for a furnace in order to stop.
+    """
+    if message.command == "set":
+        return effect_of(message.obj) is Effect.RELATIVE
+    return message.command in ("trigger", "kickoff", "complete")

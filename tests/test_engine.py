@@ -17,10 +17,13 @@ from ophyd_async.core import AsyncStatus, Device
 from sdl.clock import Loop, Speed
 from sdl.engine import Engine, end_loop, start_loop
 from sdl.errors import JournalError, StoppedError, explain
+from sdl.instrument import Effect
 
 
 class Plunger(Device):
     """Takes 10 s to move and remembers how far it came; stopping takes 1 s, like a real wire."""
+
+    effect = Effect.RELATIVE
 
     def __init__(self, name: str = "") -> None:
         self.moves: list[str] = []
@@ -130,6 +133,24 @@ def test_a_stop_lets_what_has_begun_come_to_its_end():
     assert other.moves[:2] == ["begin 2.0", "end 2.0"]
     assert "begin 3.0" not in plunger.moves
     assert heard.documents[-1] == "stop abort"
+
+
+def test_a_stop_does_not_wait_for_a_furnace():
+    class Furnace(Plunger):
+        effect = Effect.ABSOLUTE
+
+    furnace, heard = Furnace("f"), Heard()
+    heard.stop_after = 1
+
+    @bpp.run_decorator()
+    def plan():
+        yield from bps.abs_set(furnace, 900.0, group="heat")
+        yield from bps.sleep(86400)
+        yield from bps.wait("heat")
+
+    with lab_loop() as loop, pytest.raises(StoppedError):
+        run(loop, plan, heard)
+    assert heard.steps == ["1 set", "1 ended"]
 
 
 def test_an_abort_does_not_wait_for_the_step():
