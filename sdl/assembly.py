@@ -163,7 +163,7 @@ def _made(
 ) -> Any:
     try:
         device = driver(**options, name=name)
-    except Exception as error:
+    except Exception as error:  # whatever a plug-in raises, it is a mistake of the file
         said = str(error) if isinstance(error, ConfigError | ValueError) else repr(error)
         raise ConfigError(f"{getattr(driver, '__name__', driver)}: {said}") from error
     if entry.effect is not None:

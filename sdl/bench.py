@@ -2,13 +2,15 @@
 
 import asyncio
 import inspect
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any, TypeVar
 
 from sdl import clock
 from sdl.errors import InstrumentError, NoReplyError, RefusedError, SdlError, explain
 from sdl.instrument import Instrument
 from sdl.wires import Wire
+
+T = TypeVar("T")
 
 CONNECT_TIMEOUT = 20.0  # s
 SAFE_TIMEOUT = 10.0  # s for one instrument to confirm that it is safe
@@ -70,13 +72,12 @@ class Bench:
 
         :raises Exception: why it did not answer; `told_of` puts it into words.
         """
-        device = self.instruments[name]
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                await self._connect(device)
-                return await _identify(device)
-        except TimeoutError as error:
-            raise NoReplyError(name, f"did not answer in {CONNECT_TIMEOUT:g} s") from error
+
+        async def meet(device: Any) -> str:
+            await self._connect(device)
+            return await _identify(device)
+
+        return await _in_time(meet, self.instruments[name], CONNECT_TIMEOUT)
 
     async def make_safe(self, names: set[str] | None = None) -> dict[str, str]:
         """Put instruments into their safe state, in parallel; never raises.
@@ -86,16 +87,6 @@ class Bench:
         """
         answers = await self._each(_make_safe, SAFE_TIMEOUT, names)
         return {name: explain(error) for name, error in answers.items() if error is not None}
-
-    async def identify(self) -> dict[str, str | BaseException]:
-        """Ask every instrument who it is."""
-        identities: dict[str, str] = {}
-
-        async def ask(device: Any) -> None:
-            identities[device.name] = await _identify(device)
-
-        answers = await self._each(ask, CONNECT_TIMEOUT)
-        return {name: error or identities[name] for name, error in answers.items()}
 
     async def read(self) -> dict[str, dict[str, Any] | BaseException]:
         """Read every instrument that can be read, in parallel."""
@@ -124,16 +115,17 @@ class Bench:
         self, work: Any, timeout: float, names: set[str] | None = None
     ) -> dict[str, BaseException | None]:
         chosen = {n: d for n, d in self.instruments.items() if names is None or n in names}
-
-        async def one(device: Any) -> None:
-            try:
-                async with asyncio.timeout(timeout):
-                    await work(device)
-            except TimeoutError as error:
-                raise NoReplyError(device.name, f"did not answer in {timeout:g} s") from error
-
-        results = await asyncio.gather(*map(one, chosen.values()), return_exceptions=True)
+        at_work = (_in_time(work, device, timeout) for device in chosen.values())
+        results = await asyncio.gather(*at_work, return_exceptions=True)
         return dict(zip(chosen, results, strict=True))
+
+
+async def _in_time(work: Callable[[Any], Awaitable[T]], device: Any, timeout: float) -> T:
+    try:
+        async with asyncio.timeout(timeout):
+            return await work(device)
+    except TimeoutError as error:
+        raise NoReplyError(device.name, f"did not answer in {timeout:g} s") from error
 
 
 async def _make_safe(device: Any) -> None:

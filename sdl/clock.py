@@ -57,14 +57,14 @@ class VirtualLoop(RealLoop):
             return self._look(None)
         if self._pace is not None:
             return self._go(timeout, self._pace)
-        events = self._look(timeout and 0)
+        events = self._look(None if timeout is None else 0)
         if not events and timeout is not None:
             self._now += timeout
         return events
 
     def _go(self, timeout: float | None, pace: float) -> list[Any]:
         began = real_time.perf_counter()
-        events = self._look(timeout and timeout / pace)
+        events = self._look(None if timeout is None else timeout / pace)
         gone = (real_time.perf_counter() - began) * pace
         # without events exactly to the timer: two runs see the same times
         self._now += gone if timeout is None else (min(gone, timeout) if events else timeout)

@@ -17,6 +17,7 @@ from bluesky import Msg, RunEngine
 from bluesky.run_engine import RunEngineResult
 from bluesky.utils import RequestAbort, RunEngineInterrupted
 
+from sdl import clock
 from sdl.clock import Loop, Speed, VirtualLoop, new_loop
 from sdl.errors import StoppedError
 from sdl.instrument import Effect, effect_of
@@ -93,8 +94,7 @@ class Engine:
 
     @classmethod
     async def start(cls, loop: Loop) -> "Engine":
-        with _held(loop):
-            return await loop.run_in_executor(None, cls, loop)
+        return await clock.outside(cls, loop)
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -168,10 +168,6 @@ class _Handover:
         """Hear of the engine's state, in the loop's thread."""
         if state == "idle":
             self._hold(True)
-
-
-def _held(loop: Loop) -> contextlib.AbstractContextManager[None]:
-    return _Handover(loop)
 
 
 def witnessed(plan: Plan, witness: Witness) -> Plan:
