@@ -9,6 +9,7 @@ time of arrival counts. What a broker has retained is of unknown age and counts 
 import asyncio
 import contextlib
 import json
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -22,7 +23,7 @@ from sdl.instrument.signals import TIMEOUT
 from sdl.wires.mqtt import MqttWire
 
 MAX_AGE = 650.0  # s: two TelePeriods and some
-NEVER_OLD = 1e9  # s: `online` does not age, since the broker tells when the sensor goes
+NEVER_OLD = math.inf  # s: `online` does not age, since the broker tells when the sensor goes
 MOST = 1e4  # no sensor measures more
 
 

@@ -160,7 +160,7 @@ class PushBackend(_Described[SignalDatatypeT]):
         super().__init__(datatype, source, units=units, precision=precision)
         self._max_age, self._subscribe = max_age, subscribe
         self._arrived: asyncio.Event = asyncio.Event()
-        self._at = -math.inf
+        self._at: float | None = None  # when the newest value arrived; None: it does not count
 
     def publish(self, value: SignalDatatypeT, time: float | None = None) -> None:
         """Take a value that has just arrived; call it in the loop.
@@ -173,7 +173,7 @@ class PushBackend(_Described[SignalDatatypeT]):
 
     def invalidate(self) -> None:
         """Forget the value: the instrument has gone offline."""
-        self._at = -math.inf
+        self._at = None
         if self.newest is not None and self._callback is not None:
             self._callback({**self.newest, "alarm_severity": INVALID})  # type: ignore[arg-type]
 
@@ -183,13 +183,15 @@ class PushBackend(_Described[SignalDatatypeT]):
             await self._arrived.wait()
 
     async def get_reading(self) -> Reading[SignalDatatypeT]:
+        if self.newest is None or self._at is None:
+            raise self._stale("nothing has arrived")
         age = clock.monotonic() - self._at
-        if self.newest is None or age > self._max_age:
-            ago = (
-                "nothing has arrived" if math.isinf(age) else f"the newest value is {age:.1f} s old"
-            )
-            raise StaleError(self._source, f"{ago}; at most {self._max_age:g} s are allowed")
+        if age > self._max_age:
+            raise self._stale(f"the newest value is {age:.1f} s old")
         return self.newest
+
+    def _stale(self, why: str) -> StaleError:
+        return StaleError(self._source, f"{why}; at most {self._max_age:g} s are allowed")
 
     async def get_setpoint(self) -> SignalDatatypeT:
         return await self.get_value()
