@@ -5,8 +5,10 @@
 1. Every write of the journal that a step or a document takes, one at a time, between single INSERTs
    through Python's sqlite3 with the same durability (write-ahead log, synchronous=FULL), in the
    same folder: the baseline.
-2. A plan of many `set` messages on a signal in memory, run journaled and run by the same RunEngine
-   with a witness that writes nothing (the baseline): what the journal adds to each step.
+2. Plans of many equal steps (setpoints, doses that are marked, readings) on a device in memory, run
+   durably and run plain by the same RunEngine (the baseline): what durability adds to each step.
+   Bar: a median of at most 2 ms.
+3. The same with steps that take 1 s: by how much a trial is slowed. Bar: at most 2 %.
 """
 
 import argparse
@@ -20,19 +22,26 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import bluesky.plan_stubs as bps
 from bluesky import Msg
-from ophyd_async.core import init_devices, soft_signal_rw
+from ophyd_async.core import AsyncStatus, StandardReadable, init_devices, soft_signal_rw
 
+from sdl.bench import Bench
+from sdl.clock import Loop
 from sdl.data.callbacks import Callbacks
+from sdl.durable import Plan, durable
 from sdl.engine import Engine, end_loop, start_loop
+from sdl.instrument import Effect, Finding, Verdict
 from sdl.journal import Journal, Trial, TrialState
+from sdl.journal.writer import Writer
 from sdl.recording import Recording
-from sdl.stopping import Stop
+from sdl.safety.guard import Guard
+from sdl.safety.rules import SafetyRules
+from sdl.steps import Steps
 
 EVENT = {
     "uid": "5d2d7d8a-7f0b-4f9d-9a57-6f5a1c0f6a11",
@@ -49,11 +58,42 @@ class Silent:
     """A witness that writes nothing: the same engine, plain Bluesky."""
 
     def document(self, name: str, doc: dict[str, Any]) -> None: ...
-    def step(self, number: int, message: Msg) -> None: ...
-    def step_ended(self, number: int, answer: Any, error: BaseException | None) -> None: ...
     def waiting(self, statuses: Any) -> None: ...
-    def stop_wanted(self) -> str | None:
-        return None
+
+
+class Pump(StandardReadable):
+    """In memory: a dose takes `seconds`; it can be asked what became of it."""
+
+    effect = Effect.RELATIVE
+
+    def __init__(self, name: str = "") -> None:
+        self.seconds, self.total = 0.0, 0.0
+        with self.add_children_as_readables():
+            self.rate = soft_signal_rw(float)
+        super().__init__(name=name)
+
+    @AsyncStatus.wrap
+    async def set(self, value: float) -> None:
+        await asyncio.sleep(self.seconds)
+        self.total += value
+
+    async def mark(self, command: str, argument: Any) -> dict[str, float]:
+        return {"total": self.total}
+
+    async def reconcile(self, command: str, argument: Any, mark: Any) -> Finding:
+        return Finding(Verdict.UNKNOWN, "never asked here")
+
+
+class Surroundings:
+    """What steps need (`sdl.steps.Around`)."""
+
+    def __init__(self, journal: Journal, writer: Writer, guard: Guard) -> None:
+        self.journal, self.writer, self.guard = journal, writer, guard
+
+    def retries(self, path: str, command: str) -> int:
+        return 0
+
+    def boundary(self, n: int, where: str) -> None: ...
 
 
 def new_trial(journal: Journal) -> Trial:
@@ -110,50 +150,110 @@ def commits(folder: Path, count: int) -> None:
         )
 
 
-def plan(signal: Any, steps: int) -> Generator[Msg, Any, None]:
+def setpoints(pump: Pump, steps: int) -> Plan:
     for n in range(steps):
-        yield from bps.abs_set(signal, float(n), wait=True)
+        yield from bps.abs_set(pump.rate, float(n), wait=True)
 
 
-def steps_of_a_plan(folder: Path, count: int) -> None:
-    """Time blocks of steps, journaled and not in turns."""
+def doses(pump: Pump, steps: int) -> Plan:
+    for _ in range(steps):
+        yield from bps.abs_set(pump, 1.0, wait=True)
+
+
+def readings(pump: Pump, steps: int) -> Plan:
+    for _ in range(steps):
+        yield Msg("read", pump)
+
+
+PLANS: dict[str, Callable[[Pump, int], Plan]] = {
+    "setpoint": setpoints,
+    "dose": doses,
+    "reading": readings,
+}
+ROUNDS = 9
+
+
+class Runner:
+    """Runs a plan plain, or durably as a new trial; all in the loop."""
+
+    def __init__(self, loop: Loop, journal: Journal, pump: Pump) -> None:
+        self._journal, self._pump = journal, pump
+        self._writer = Writer(
+            journal, inline=False, loop=loop, on_failure=print, on_recovery=lambda: None
+        )
+        bench = Bench("bench", {}, {"pump": pump})
+        self._guard = Guard(SafetyRules(), {}, bench, balances=dict, on_trip=print)
+        self._first: Trial | None = new_trial(journal)
+
+    def close(self) -> None:
+        self._writer.close()
+
+    async def run(self, engine: Engine, plan: Plan, durably: bool) -> float:
+        """Return the seconds it took."""
+        if not durably:
+            start = time.perf_counter()
+            await engine.run(plan, Silent(), metadata={})
+            return time.perf_counter() - start
+        trial, around = self._trial(), Surroundings(self._journal, self._writer, self._guard)
+        recording = Recording(self._journal, self._writer, trial, Callbacks((), print))
+        steps = Steps(trial, [], around, {"pump"}, show=recording.show)
+        start = time.perf_counter()
+        await engine.run(durable(plan, steps, recording, pause=print), recording, metadata={})
+        return time.perf_counter() - start
+
+    def _trial(self) -> Trial:
+        journal, first, self._first = self._journal, self._first, None
+        if first is not None:
+            return first
+        (trial,) = journal.suggest("bench", [({"x": 1.0}, {})], time=0.0)
+        trial = journal.move(trial, TrialState.APPROVED, time=0.0, who="bench")
+        return journal.move(trial, TrialState.RUNNING, time=0.0, who="bench")
+
+
+def steps_of_a_plan(folder: Path, count: int, seconds: int) -> bool:
+    """Time blocks of steps, durable and not in turns; return whether the bars are met."""
     loop = start_loop()
     try:
-
-        async def run(journal: Journal, trials: list[Trial]) -> dict[str, list[float]]:
-            async with init_devices():
-                signal = soft_signal_rw(float, name="signal")
-            engine, callbacks = await Engine.start(loop), Callbacks((), print)
-            took: dict[str, list[float]] = {"plain": [], "journaled": []}
-            block = max(count // len(trials), 1)
-            for trial in trials:
-                recording = Recording(journal, trial, callbacks, Stop())
-                for name, witness in (("plain", Silent()), ("journaled", recording)):
-                    start = time.perf_counter()
-                    await engine.run(plan(signal, block), witness, metadata={})
-                    took[name].append((time.perf_counter() - start) / block)
-            engine.close()
-            return took
-
         with Journal.open(folder / "steps.db") as journal:
-            trials = [new_trial(journal)]
-            for _ in range(9):
-                (trial,) = journal.suggest("bench", [({"x": 1.0}, {})], time=0.0)
-                trial = journal.move(trial, TrialState.APPROVED, time=0.0, who="bench")
-                trials.append(journal.move(trial, TrialState.RUNNING, time=0.0, who="bench"))
-            took = asyncio.run_coroutine_threadsafe(run(journal, trials), loop).result(600)
+            timed = _timed(loop, journal, max(count // ROUNDS, 1), seconds)
+            return asyncio.run_coroutine_threadsafe(timed, loop).result(600)
     finally:
         end_loop(loop)
-    plain, journaled = (statistics.median(took[name]) * 1e3 for name in took)
+
+
+async def _timed(loop: Loop, journal: Journal, block: int, seconds: int) -> bool:
+    async with init_devices():
+        pump = Pump("pump")
+    engine, bench, met = await Engine.start(loop), Runner(loop, journal, pump), True
+    for name, plan in PLANS.items():
+        took: dict[bool, list[float]] = {False: [], True: []}
+        for _ in range(ROUNDS):
+            for durably in took:
+                spent = await bench.run(engine, plan(pump, block), durably)
+                took[durably].append(spent / block * 1e3)
+        plain, ours = (statistics.median(times) for times in took.values())
+        met &= ours - plain < 2.0
+        print(
+            f"a {name} in a plan: plain Bluesky {plain:.2f} ms, durable {ours:.2f} ms: "
+            f"{ours / plain:.1f} times, {ours - plain:.2f} ms more per step (bar: 2)"
+        )
+    pump.seconds = 1.0
+    plain, ours = [await bench.run(engine, doses(pump, seconds), d) for d in (False, True)]
+    met &= ours / plain < 1.02
+    slowed = (ours / plain - 1) * 100
     print(
-        f"a `set` in a plan: plain Bluesky {plain:.2f} ms, journaled {journaled:.2f} ms: "
-        f"{journaled / plain:.1f} times, {journaled - plain:.2f} ms more per step"
+        f"{seconds} doses of 1 s: {plain:.3f} s plain, {ours:.3f} s durable: "
+        f"{slowed:.2f} % slower (bar: 2)"
     )
+    engine.close()
+    bench.close()
+    return met
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--seconds", type=int, default=10, help="how many steps of 1 s")
     parser.add_argument("--folder", type=Path, help="where to write (default: temporary)")
     parser.add_argument("--profile", type=int, default=0, metavar="LINES")
     given = parser.parse_args()
@@ -165,8 +265,8 @@ def main() -> int:
             pstats.Stats(profile).strip_dirs().sort_stats("cumtime").print_stats(given.profile)
             return 0
         commits(Path(folder), given.count)
-        steps_of_a_plan(Path(folder), given.count)
-    return 0
+        met = steps_of_a_plan(Path(folder), given.count, given.seconds)
+    return 0 if met else 1
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from typing import Any
 from sdl import Campaign, clock
 from sdl.data.callbacks import Callbacks
 from sdl.journal import Journal, Trial, TrialState
+from sdl.journal.writer import Writer
 from sdl.recording import Recording
-from sdl.stopping import Stop
 from sdl.suggest.process import OptimizerProcess
 
 DEMO = Path(__file__).parents[1] / "examples" / "flow_chemistry"
@@ -88,16 +88,19 @@ def running_trial(journal: Journal) -> Trial:
 async def journaling(documents: int) -> dict[str, list[float]]:
     """An event with a spectrum every 10 ms."""
     with tempfile.TemporaryDirectory() as folder, Journal.open(f"{folder}/j.db") as journal:
-        recording = Recording(journal, running_trial(journal), Callbacks((), print), Stop())
+        loop, trial = asyncio.get_running_loop(), running_trial(journal)
+        writer = Writer(journal, inline=False, loop=loop, on_failure=print, on_recovery=print)
+        recording = Recording(journal, writer, trial, Callbacks((), print))
         event = {"uid": "e", "descriptor": "d", "data": {"spectrum": [0.1] * 156}, "time": 1.0}
 
         async def write() -> None:
-            for _ in range(documents):
-                recording.document("event", dict(event))
+            for n in range(documents):
+                recording.document("event", {**event, "seq_num": n + 1})
                 await asyncio.sleep(0.01)
 
         began = time.perf_counter()
         found = {"journaling": await stalls(write)}
+        writer.close()
         found["idle"] = await stalls(lambda: asyncio.sleep(time.perf_counter() - began))
         return found
 

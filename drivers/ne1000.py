@@ -3,9 +3,10 @@
 """
 
 import asyncio
+import logging
 import math
-from collections.abc import AsyncIterator
-from typing import ClassVar, Literal
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, ClassVar, Literal
 
 from ophyd_async.core import (
     DEFAULT_TIMEOUT,
@@ -16,15 +17,18 @@ from ophyd_async.core import (
 from ophyd_async.core import StandardReadableFormat as Format
 
 from sdl import clock
+from sdl.drivers import ne1000_reconciling as reconciling
 from sdl.drivers.ne1000_conversation import Conversation
 from sdl.drivers.ne1000_packets import PROMPTS
 from sdl.drivers.ne1000_plunger import NUMBER, PATIENCE, Dose, Plunger
 from sdl.errors import ConfigError, FaultError, RefusedError
-from sdl.instrument import Effect, Instrument, StopPolicy, poll_r, poll_rw
+from sdl.instrument import Effect, Finding, Instrument, StopPolicy, Verdict, poll_r, poll_rw
 from sdl.wires import StreamWire
 
 SLOWEST, FASTEST = 0.004205 / 60, 5.1005  # cm/min of the plunger
 LONGEST_WATCHDOG = 255  # s
+
+log = logging.getLogger(__name__)
 
 
 class NE1000(Instrument):
@@ -99,10 +103,17 @@ class NE1000(Instrument):
         timeout: float = DEFAULT_TIMEOUT,
         force_reconnect: bool = False,
     ) -> None:
-        """Agree on the mode and the settings with the pump; one that runs is left running."""
+        """Agree on the mode and the settings with the pump; one that runs is left running.
+
+        An alarm of a move that is over, such as a stall, is acknowledged: `reconcile` tells of it.
+        """
         self._mocked = bool(mock)
         if not mock:
-            await self._pump.ask(f"SAF{self._timer}")
+            try:
+                await self._pump.ask(f"SAF{self._timer}")
+            except FaultError as error:
+                log.warning("heard on connecting: %s", error)
+                await self._pump.ask(f"SAF{self._timer}")
             await self._plunger.set_up()
         await super().connect(mock, timeout, force_reconnect)
 
@@ -149,6 +160,55 @@ class NE1000(Instrument):
         finally:
             self._moving = False
             self._rests.set()
+
+    async def mark(self, command: str, argument: Any) -> Mapping[str, Any]:
+        """Make the pump ready for a dose that can be counted; return its counters (`Mark`).
+
+        Nothing moves. What `set` would have to do before RUN is done here, so that no counter is
+        cleared between what is returned and the dose.
+
+        :raises RefusedError: it is busy, or cannot dose that; nothing has moved.
+        """
+        if command != "set" or self._mocked:
+            return {}
+        dose = self._plunger.dose(argument)
+        if self._moving:
+            raise RefusedError(self.name, f"{dose}: another move is under way; nothing was sent")
+        return await reconciling.mark(self._pump, self._plunger, dose)
+
+    async def reconcile(self, command: str, argument: Any, mark: Mapping[str, Any]) -> Finding:
+        """Wait until the pump rests, and say from its counters what became of a dose.
+
+        A dose that was stopped half-way is `PARTLY` done, whoever stopped it, its watchdog too; a
+        stall as well. It is `UNKNOWN` where the power was lost since, or somebody else used it.
+
+        :raises NoReplyError: it cannot be asked now.
+        :raises FaultError: it runs and counts nothing.
+        """
+        if command != "set":
+            return Finding(Verdict.UNKNOWN, f"{self.name} can tell nothing of a {command}")
+        if self._mocked:
+            return Finding(Verdict.NOT_DONE, f"{self.name} is mocked: nothing ever moves")
+        return await reconciling.reconcile(
+            self._pump, self._plunger, self._plunger.dose(argument), mark
+        )
+
+    async def arm_watchdog(self, seconds: float) -> None:
+        """Have the pump stop when it hears nothing for `seconds` (rounded up to whole ones).
+
+        In basic mode a pump has no such timer: nothing is sent, and nothing watches over it.
+
+        :raises RefusedError: not 1 to 255 s; nothing was sent.
+        """
+        if self._mocked or not self._timer:
+            return
+        if not 0 < seconds <= LONGEST_WATCHDOG:
+            allowed = f"allowed is 1 to {LONGEST_WATCHDOG} s; nothing was sent"
+            raise RefusedError(self.name, f"watchdog {seconds:g} s: {allowed}")
+        timer = math.ceil(seconds)
+        self._plunger.limit_period(timer / 3)
+        await self._pump.ask(f"SAF{timer}")
+        self._timer = timer
 
     async def halt(self) -> None:
         """Stop the plunger and have that confirmed.

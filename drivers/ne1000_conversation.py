@@ -2,20 +2,27 @@
 
 import logging
 import re
+import uuid
 from collections.abc import Callable
 
+from sdl import clock
 from sdl.drivers.ne1000_packets import ALARMS, REFUSALS, Reply, parse, reply_frame, request
 from sdl.errors import FaultError, GarbledError, NoReplyError, RefusedError
 from sdl.wires import Frame, StreamWire, Sync
 
 TRIES = 2  # of a command that may be repeated; RUN is none
 HARMLESS = "RT"  # alarms that are no fault while nothing moves: power came back, watchdog expired
+RESET_NOTE = "VOL0.001"  # no dose that could be counted has this volume, whatever its unit
 
 log = logging.getLogger(__name__)
 
 
 class Conversation:
-    """Knows the mode, checks who answers, and never takes an alarm for "executed"."""
+    """Knows the mode, checks who answers, and never takes an alarm for "executed".
+
+    That the power was lost a pump says once, to whoever asks first. It is therefore noted in the
+    pump itself, with the next packet: the volume of the dose that it was made ready for is gone.
+    """
 
     def __init__(
         self, wire: StreamWire, address: int, *, safe: bool, who: Callable[[], str]
@@ -29,6 +36,10 @@ class Conversation:
         """how often the pump was found to have lost its power"""
         self.alarms: list[str] = []
         """all that were heard, by whoever asked"""
+        self._doubtful_since: float | None = None  # an answer was given up that may have been one
+        self._unnoted = False  # whether a loss of power is still to be noted in the pump
+        self.session = str(uuid.uuid4())
+        """what tells this conversation from those of other processes"""
 
     async def ask(
         self, command: str, pattern: str = "", *, during: object = None
@@ -65,15 +76,54 @@ class Conversation:
         packet = request(self._address, command, safe=self._safe or opening)
         unasked: list[Reply] = []
         frame = self._frame(pattern, unasked, any_mode=opening)
+        began = clock.now()
         try:
             reply = parse(await self._wire.ask(packet, frame, sync=self._sync, urgent=urgent))
+            self._look_through_discarded(None)
         except NoReplyError as error:
+            self._look_through_discarded(None if unasked else began)
             if not unasked:
                 raise type(error)(self.who(), f"{command or 'status'}: {error}") from error
             reply = unasked[0]
         if reply.alarm is not None:
-            self.alarms.append(reply.alarm)
+            self._heard(reply.alarm)
+        if self._unnoted:
+            await self._note_reset()
         return reply
+
+    def _heard(self, alarm: str) -> None:
+        self.alarms.append(alarm)
+        self._unnoted = self._unnoted or alarm == "R"
+
+    def _look_through_discarded(self, began: float | None) -> None:
+        """Find the alarm that answered a question, but came when its answer was given up.
+
+        It was acknowledged by the question and comes no more; the wire drains it before the next.
+
+        :param began: when the newest question began, if its answer was given up (lab's clock).
+        """
+        if self._doubtful_since is not None:
+            of_mine = re.compile(rb"\x02[^0-9]?%02dA\?([RSTEO])" % self._address)
+            since = [e for e in self._wire.log if e.time >= self._doubtful_since]
+            gone = [e.data for e in since if e.direction == "discarded"]
+            for alarm in {m.decode() for m in of_mine.findall(b"".join(gone))}:
+                self._missed = alarm
+                self._heard(alarm)
+        self._doubtful_since = began
+
+    async def _note_reset(self) -> None:
+        """Make another process see that the power was lost; tried again with the next exchange.
+
+        A pump that moves refuses it, but then its counters are no longer at 0.
+        """
+        packet = request(self._address, RESET_NOTE, safe=True)  # understood in both modes
+        frame = self._frame("", [], any_mode=True)
+        try:
+            await self._wire.ask(packet, frame, sync=self._sync)
+        except NoReplyError as error:
+            log.warning("%s: the loss of power could not be noted: %s", self.who(), error)
+        else:
+            self._unnoted = False
 
     def judge(self, command: str, reply: Reply) -> None:
         """:raises RefusedError: the reply says no."""
@@ -132,5 +182,5 @@ class Conversation:
             return False
         if reply.address == self._address and reply.alarm is not None:
             self._missed = reply.alarm  # this question has acknowledged it
-            self.alarms.append(reply.alarm)
+            self._heard(reply.alarm)
         return reply.address == self._address and reply.data.startswith("NE")

@@ -7,11 +7,12 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sdl import clock
-from sdl.drivers.ne1000_conversation import HARMLESS, TRIES, Conversation
+from sdl.drivers.ne1000_conversation import HARMLESS, RESET_NOTE, TRIES, Conversation
 from sdl.drivers.ne1000_packets import PROMPTS, Quantity, quantity, read
 from sdl.errors import FaultError, InstrumentError, NoReplyError, RefusedError
 
@@ -24,8 +25,11 @@ UPDATES = 20  # looks wanted at a move …
 SHORTEST_PERIOD, LONGEST_PERIOD = 0.25, 5.0  # … but never closer, nor farther apart (s)
 MARGIN = 0.05  # s after the expected end of a move until the pump is asked
 PATIENCE = 10.0  # s that a running pump may be silent, or its counter stand still
-RUNNING = "IW"
+READY_FOR = 5.0  # s from being made ready for a dose to RUN; later it is made ready again
+RUNNING, MOVING = "IW", "IWX"
+SLACK = 2  # of the counter's digits by which a dose that was given may differ from what is counted
 
+T = TypeVar("T")
 NUMBER = r"(\d+\.?\d*)"
 log = logging.getLogger(__name__)
 
@@ -53,17 +57,37 @@ class Look:
         return self.infused if dose.infuse else self.withdrawn
 
 
+@dataclass(frozen=True)
+class Ready:
+    """That the pump needs only RUN to give a dose."""
+
+    dose: Dose
+    before: Look
+    resets: int
+    until: float  # on the loop's clock
+
+
 class Plunger:
     """One dose at a time. Errors are those of `Conversation`, or said."""
 
     def __init__(self, pump: Conversation, diameter: float, *, longest_period: float) -> None:
         """:param longest_period: s between two looks at a move, at most."""
         self._pump, self._diameter = pump, quantity(diameter, {"": 1.0})
-        self._longest_period = min(longest_period, LONGEST_PERIOD)
+        self.limit_period(longest_period)
+        self._ready: Ready | None = None
         self._rate: Quantity | None = None  # as set; None: whatever the pump has
         self._stops, self._programmed = 0, -1
         self._told_to_stop = asyncio.Event()
         self._alarms = 0  # heard before the newest dose was ready to run
+
+    def limit_period(self, seconds: float) -> None:
+        """Look at a move at least so often."""
+        self._longest_period = min(seconds, LONGEST_PERIOD)
+
+    @property
+    def diameter(self) -> float:
+        """mm, of the syringe, as it is told to the pump."""
+        return self._diameter.value
 
     async def set_up(self) -> None:
         """Make the pump's settings ours; one that runs (our own dose, perhaps) is left running.
@@ -76,6 +100,7 @@ class Plunger:
         if abs(float(match[1]) - self._diameter.value) > 1e-6:
             if prompt in RUNNING:
                 raise self._refused(f"it runs with diameter {match[1]} mm; stop it first")
+            await self._pump.ask(RESET_NOTE)  # the counters go, as when the power is lost
             await self._pump.ask(f"DIA{self._diameter.text}")
         if prompt not in RUNNING:
             for command in ("PHN2", "FUNSTP", "PHN1", "FUNRAT"):
@@ -91,6 +116,11 @@ class Plunger:
         """mL/min."""
         _, match = await self._pump.ask("RAT", NUMBER + "([MU][MH])")
         return read(match[1], match[2], RATES)
+
+    async def volume(self) -> float:
+        """What it is programmed to move, mL."""
+        _, match = await self._pump.ask("VOL", NUMBER + "(UL|ML)")
+        return read(match[1], match[2], VOLUMES).value
 
     async def set_rate(self, value: float) -> None:
         """:param value: mL/min; while the pump runs, in the unit that it has."""
@@ -120,6 +150,15 @@ class Plunger:
             allowed = f"allowed is 1e-6 to {MOST_COUNTED} mL, + or -; nothing was sent"
             raise self._refused(f"set {value:g} mL: {error}; {allowed}") from error
 
+    async def make_ready(self, dose: Dose) -> Look:
+        """Prepare a dose so that it can be counted; return the counters from which it is.
+
+        :raises RefusedError: the pump is busy, or says no; nothing has moved.
+        """
+        before = await self._prepare(dose)
+        self._ready = Ready(dose, before, self._pump.resets, clock.monotonic() + READY_FOR)
+        return before
+
     async def move(self, dose: Dose) -> AsyncIterator[float]:
         """Give a dose; yield how many mL of it the pump has counted.
 
@@ -136,7 +175,10 @@ class Plunger:
         while True:
             look = await self._look_on(dose)
             counter = look.counter(dose)
-            done, slack = counter.value - start.value, 2 * max(counter.resolution, start.resolution)
+            done, slack = (
+                counter.value - start.value,
+                SLACK * max(counter.resolution, start.resolution),
+            )
             yield done
             if look.prompt not in RUNNING:
                 break
@@ -160,6 +202,7 @@ class Plunger:
         :raises NoReplyError: it was not confirmed: the plunger may be moving.
         """
         self._stops += 1
+        self._ready = None
         try:
             await self._stop()
         finally:
@@ -193,12 +236,23 @@ class Plunger:
     async def _start(self, dose: Dose, stops: int) -> Look:
         """Have the pump run, once; return what it had counted before."""
         for _ in range(TRIES):
-            before = await self._prepare(dose)
+            before = await self._still_ready(dose) or await self._prepare(dose)
             if stops != self._stops:
                 raise InstrumentError(self._pump.who(), f"{dose}: told to stop before it began")
             if await self._run(dose, before):
                 return before
         raise self._refused(f"{dose}: RUN was not executed; nothing has moved")
+
+    async def _still_ready(self, dose: Dose) -> Look | None:
+        """Return what the pump has counted, if it was made ready for just this and still is."""
+        ready, self._ready = self._ready, None
+        if ready is None or ready.dose != dose or clock.monotonic() > ready.until:
+            return None
+        look = await self.look()
+        if look != ready.before or self._pump.resets != ready.resets:
+            return None
+        self._alarms = len(self._pump.alarms)
+        return look
 
     async def _prepare(self, dose: Dose) -> Look:
         for _ in range(TRIES):
@@ -266,18 +320,62 @@ class Plunger:
 
     async def _look_on(self, dose: Dose) -> Look:
         """Look at a dose that may be under way; a line that fails for a moment does not end it."""
+        look = await self.patiently(lambda: self.look(dose))
+        if len(self._pump.alarms) > self._alarms:  # somebody else who asked has heard it
+            raise self._pump.fault(str(dose), self._pump.alarms[-1])
+        return look
+
+    async def patiently(self, question: Callable[[], Awaitable[T]]) -> T:
+        """Ask until there is an answer, for some seconds.
+
+        :raises NoReplyError: there was none.
+        """
         deadline = clock.monotonic() + PATIENCE
         while True:
             try:
-                look = await self.look(dose)
+                return await question()
             except NoReplyError:
                 if clock.monotonic() > deadline:
                     raise
                 await asyncio.sleep(SHORTEST_PERIOD)  # a broken connection fails at once
+
+    async def rest(self, dose: Dose, before: float) -> Look:
+        """Wait for the end of what may be under way, and only ask; return what is counted then.
+
+        What is at rest is looked at twice: without a checksum one look may be garbled.
+
+        :param before: mL that the dose's counter had before.
+        :returns: a look at a pump at rest, or at one that has moved more than the dose.
+        :raises FaultError: it runs and counts nothing, or it says an alarm again and again.
+        :raises NoReplyError: it cannot be asked now.
+        """
+        rate = (await self._heard_out(self.rate)).value / 60  # mL/s
+        size, most, progressed = dose.volume.value, -math.inf, clock.monotonic()
+        last: Look | None = None
+        while True:
+            look = await self._heard_out(self.look)
+            if look.prompt not in MOVING and look == last:
+                return look
+            last, counter = look, look.counter(dose)
+            if look.prompt not in MOVING:
                 continue
-            if len(self._pump.alarms) > self._alarms:  # somebody else who asked has heard it
-                raise self._pump.fault(str(dose), self._pump.alarms[-1])
-            return look
+            if counter.value > most:
+                most, progressed = counter.value, clock.monotonic()
+            left = before + size - counter.value
+            if left < -SLACK * counter.resolution:
+                return look
+            patience = PATIENCE + (3 * counter.resolution / rate if rate > 0 else 0.0)
+            if clock.monotonic() - progressed > patience:
+                raise self._fault(f"{dose}: it is {PROMPTS[look.prompt]}, and counts nothing")
+            wait = max(left, 0.0) / rate if rate > 0 else 0.0
+            await asyncio.sleep(min(max(wait + MARGIN, SHORTEST_PERIOD), self._longest_period))
+
+    async def _heard_out(self, question: Callable[[], Awaitable[T]]) -> T:
+        """Ask, and ask again where the answer is an alarm: hearing it has acknowledged it."""
+        for _ in range(TRIES):
+            with contextlib.suppress(FaultError):
+                return await self.patiently(question)
+        return await self.patiently(question)
 
     def _period(self, volume: float) -> float:
         return min(max(self.seconds(volume) / UPDATES, SHORTEST_PERIOD), self._longest_period)

@@ -5,6 +5,7 @@ Source: docs/reference/detector-protocol.md, protocol 1.
 
 import asyncio
 import secrets
+from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -22,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sdl import clock
 from sdl.errors import GarbledError, NoReplyError, StaleError
-from sdl.instrument import Effect, Instrument, PollBackend, PushBackend
+from sdl.instrument import Effect, Finding, Instrument, PollBackend, PushBackend, Verdict
 from sdl.wires.zmq import DetectorRefusedError, ZmqWire
 
 MAX_AGE = 600.0  # s after which an acquisition no longer counts as the present one
@@ -33,6 +34,8 @@ TIMEOUT = 30.0  # s for a signal
 
 UNPREPARED = ("session", "configuration", "not_armed")  # configure, arm, and ask again
 LOST = ("session", "unknown_acquisition", "gone")  # there will never be such data
+UNBEGUN = ("not_armed", "configuration")  # how a key is refused that began nothing
+NONE = {"integration_time": -1.0, "averages": 0}  # a configuration that no service has
 
 
 class _Reply(BaseModel):
@@ -165,7 +168,7 @@ class Spectrometer(Instrument):
         self._forget()
         self._triggers += 1
         for attempt in (1, 2):  # a service that is restarted forgets its data: once more, then
-            key = f"{self._keys}-{self._triggers}-{attempt}"
+            key = f"{self._key(self._triggers)}-{attempt}"
             deadline = clock.monotonic() + self._duration + MARGIN
             session, started = await self._start(key, deadline)
             try:
@@ -175,6 +178,46 @@ class Spectrometer(Instrument):
                 if error.code not in LOST or attempt == 2:
                     raise
                 self._session = None
+
+    async def mark(self, command: str, argument: Any) -> Mapping[str, Any]:
+        """Return under which key the next `trigger` will acquire, and in which session."""
+        if command != "trigger" or self._mock is not None:
+            return {}
+        return {"key": self._key(self._triggers + 1), "session": await self._ready()}
+
+    async def reconcile(self, command: str, argument: Any, mark: Mapping[str, Any]) -> Finding:
+        """Ask for what was acquired under the mark's key; never acquire.
+
+        If it is `DONE`, `read` gives it, with the time at which it was acquired. A key that the
+        service knows begins nothing, whatever else would be refused; one that it does not know is
+        refused for the configuration that comes with it, which no service has.
+
+        :raises InstrumentError: it cannot be asked now.
+        """
+        if command != "trigger" or not mark:
+            return Finding(Verdict.UNKNOWN, f"{self.name} can tell nothing of this {command}")
+        session = await self._ready()
+        for attempt in (2, 1):
+            key = f"{mark['key']}-{attempt}"
+            try:
+                started, _ = await self._ask(
+                    _Triggered, "trigger", session=session, key=key, configuration=NONE
+                )
+                deadline = clock.monotonic() + started.remaining + MARGIN
+                await self._fetch(session, started, deadline)
+            except DetectorRefusedError as error:
+                if error.code in UNBEGUN:
+                    continue
+                if error.code not in (*LOST, "aborted"):
+                    raise
+                if error.code == "session":
+                    self._session = None
+                why = f"acquisition {key} has no data: {error.code}"
+                return Finding(Verdict.UNKNOWN, why)
+            return Finding(Verdict.DONE, f"acquisition {started.acquisition}, key {key}: fetched")
+        if session != mark["session"]:
+            return Finding(Verdict.UNKNOWN, "the service was restarted: it has forgotten its keys")
+        return Finding(Verdict.NOT_DONE, f"the service knows no key {mark['key']}")
 
     async def identify(self) -> str:
         hello, _ = await self._ask(_Hello, "hello")
@@ -186,6 +229,9 @@ class Spectrometer(Instrument):
 
     async def halt(self) -> None:
         await self.make_safe()
+
+    def _key(self, number: int) -> str:
+        return f"{self._keys}-{number}"
 
     @property
     def _duration(self) -> float:
@@ -261,7 +307,7 @@ class Spectrometer(Instrument):
             if self._session is None:
                 hello, _ = await self._ask(_Hello, "hello")
                 await self._describe(hello.session)
-                await self._configure(hello.session, self._settings)
+                await self._configure_in_turn(hello.session)
                 self._session = hello.session
             return self._session
 
@@ -279,6 +325,21 @@ class Spectrometer(Instrument):
             backend.limits = (setting.minimum, setting.maximum)
             limits = LimitsRange(low=setting.minimum, high=setting.maximum)
             backend.metadata["limits"] = Limits(control=limits)
+
+    async def _configure_in_turn(self, session: str) -> None:
+        """Configure after the acquisition under way: one of a process that died, perhaps."""
+        deadline: float | None = None
+        while True:
+            try:
+                return await self._configure(session, self._settings)
+            except DetectorRefusedError as error:
+                if error.code != "busy":
+                    raise
+                if deadline is None:
+                    deadline = clock.monotonic() + error.remaining + MARGIN
+                if clock.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(max(error.remaining, PAUSE))
 
     async def _configure(self, session: str, settings: dict[str, float]) -> None:
         await self._ask(_Configured, "configure", session=session, **settings)

@@ -32,6 +32,7 @@ def electrolyte_conductivity(
     equilibration: float = 90.0,
     readings: int = 3,
     heating_timeout: float = 2400.0,
+    longest_wait: float = 60.0,
 ) -> MsgGenerator[dict[str, float]]:
     """Empty and rinse the cell, fill it, wait for its temperature; return `conductivity` in mS/cm.
 
@@ -41,6 +42,8 @@ def electrolyte_conductivity(
     :param volume: mL to measure; `rinse`: mL of solvent before; `cell_volume`: mL it holds.
     :param cell_constant: cm-1; `leads`: ohm; both from the calibration with a standard.
     :param rate: mL/min; `equilibration`: s that the liquid lags behind its heater.
+    :param longest_wait: min that an interruption may leave the electrolyte in the warm cell: its
+        carbonates evaporate, and moist air attacks the salt.
     :raises ConfigError: the stock is too dilute or the cell too small; nothing has moved.
     :raises PlanError: the spectrum is none of a filled cell.
     """
@@ -71,12 +74,14 @@ def electrolyte_conductivity(
         if rinse > 0:
             yield from stubs.move({solvent: rinse}, rate=rate)
             yield from empty()
+        yield from stubs.may_wait(longest_wait)
         yield from stubs.move(fill, rate=rate)
         yield from bps.wait("heat", timeout=heating_timeout)
         yield from bps.sleep(equilibration)
         _, spectrum = yield from stubs.measure(
             cell, cell_heater, salt, solvent, waste, times=readings
         )
+        yield from stubs.may_wait(None)
         found.append(resistance(spectrum) - leads)
 
     yield from bpp.contingency_wrapper(

@@ -35,6 +35,7 @@ def flow_reaction(
     solvent_recovery: float = 0.0,
     readings: int = 3,
     heating_timeout: float = 2400.0,
+    longest_wait: float = 10.0,
 ) -> MsgGenerator[dict[str, float]]:
     """Run one set of conditions to its steady state; return `space_time_yield` and `e_factor`.
 
@@ -48,6 +49,8 @@ def flow_reaction(
     :param flush_volumes: reactor volumes of solvent before the blank; `steady_volumes`: of reaction
         mixture before the spectra.
     :param flush_rate: mL/min; so is `draw_rate`. `heating_timeout`: s.
+    :param longest_wait: min that an interruption may leave the mixture in the hot reactor. What
+        stood there has reacted for longer than `residence_time` says: the less, the truer.
     :param solvent_recovery: part of the solvent that is used again and so is no waste, 0..1.
     :raises ConfigError: the feeds are too dilute for these conditions; nothing has moved.
     :raises PlanError: the spectra say nothing, or that there is no product.
@@ -88,6 +91,7 @@ def flow_reaction(
         _, blank = yield from stubs.measure(spectrometer, times=readings, stream="blank")
         yield from bps.wait("heat", timeout=heating_timeout)
 
+        yield from stubs.may_wait(longest_wait)
         minutes = steady_volumes * reactor_volume / flow
         yield from stubs.begin(settle, minutes=minutes, group="settle")
         yield from bps.wait("settle", timeout=60 * minutes + stubs.SPARE)
@@ -95,6 +99,7 @@ def flow_reaction(
         axis, intensity = yield from stubs.measure(
             spectrometer, reactor, substrate, amine, solvent, times=readings
         )
+        yield from stubs.may_wait(None)  # all that is wanted of this sample was measured
         yield from bps.wait("finish", timeout=60 * last / flow + stubs.SPARE)
         found.update(concentrations(axis, intensity, blank))
 

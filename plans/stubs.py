@@ -1,5 +1,6 @@
-"""What recipes with syringe pumps and a detector share."""
+"""What recipes share: how long a sample may wait; syringe pumps; a detector."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -7,16 +8,31 @@ import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 import numpy as np
 from bluesky.protocols import Readable
-from bluesky.utils import MsgGenerator
+from bluesky.utils import Msg, MsgGenerator
 from numpy.typing import NDArray
 
-from sdl.errors import PlanError
+from sdl.errors import ConfigError, PlanError
 from sdl.instrument import Doser
 
 Array = NDArray[np.float64]
 
 LEAST = 1e-3  # mL; no pump is asked for less
 SPARE = 60.0  # s that a pump may take longer than volume / rate
+
+
+def may_wait(minutes: float | None) -> MsgGenerator[None]:
+    """From here on no interruption (a crash, a pause) may leave the sample alone for longer.
+
+    After a longer one the trial is not gone on with: the campaign's recovery plan runs and the
+    trial counts as failed. It does nothing to an uninterrupted plan, nor on a plain RunEngine.
+
+    :param minutes: from 0, which forbids any interruption; None lifts what was said before.
+    :raises ConfigError: it is no time span; nothing was done.
+    """
+    if minutes is not None and not (math.isfinite(minutes) and minutes >= 0):
+        raise ConfigError(f"may_wait: {minutes} minutes; allowed are numbers from 0, or None")
+    seconds = None if minutes is None else 60.0 * minutes
+    yield Msg("null", None, sdl="may_wait", seconds=seconds)
 
 
 def begin(volumes: Mapping[Doser, float], *, minutes: float, group: str) -> MsgGenerator[None]:

@@ -10,11 +10,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+from ophyd_async.core import Device
 from typing_extensions import get_protocol_members, is_protocol
 
 from sdl import clock, endpoints, plugins, signature
 from sdl.errors import ConfigError, Problem
 from sdl.files import Key
+from sdl.instrument import Effect, effect_of_command
 from sdl.plugins import PluginError
 from sdl.wires import Wire
 from sdl.wires.urls import open_wire
@@ -73,9 +75,30 @@ def _instrument_mistakes(
     yield from wire_mistakes
     if not wrong and not wire_mistakes and (entry.wire is None or entry.wire in wires):
         try:
-            build(lab, name, entry, wires.get(entry.wire or ""))
+            device = build(lab, name, entry, wires.get(entry.wire or ""))
         except ConfigError as error:
             yield (key, str(error))
+            return
+        yield from _retry_mistakes((*key, "retries"), entry, device)
+
+
+def _retry_mistakes(key: Key, entry: "InstrumentEntry", device: Any) -> Iterator[tuple[Key, str]]:
+    """What must not be repeated: a dose is given once, or a person is asked."""
+    for command, times in entry.retries.items():
+        said = entry.effect if command == "set" else None
+        effects = [said or effect_of_command(device, command)]
+        if command == "set":  # it is repeated for the instrument's signals too
+            effects += [effect_of_command(inner, command) for inner in _parts(device)]
+        if times and Effect.RELATIVE in effects:
+            message = f"{command} is relative here: what it does adds up, so it is never repeated"
+            yield ((*key, command), message)
+
+
+def _parts(device: Any) -> Iterator[Any]:
+    """All that is inside an ophyd-async device."""
+    for _, child in device.children() if isinstance(device, Device) else ():
+        yield child
+        yield from _parts(child)
 
 
 def _wire_mistakes(
@@ -169,6 +192,19 @@ def _made(
     if entry.effect is not None:
         device.effect = entry.effect
     return device
+
+
+def devices(lab: "Lab") -> dict[str, Any]:
+    """The lab's devices that build, not connected; of classic ones the class."""
+    made = {}
+    for name, entry in lab.instruments.items():
+        try:
+            wire = lab.wires[entry.wire] if entry.wire is not None else None
+            opened = None if wire is None else open_wire(wire.url, timeout=wire.timeout)
+            made[name] = build(lab, name, entry, opened)
+        except (ConfigError, PluginError, KeyError, TypeError):  # `problems` says it
+            continue
+    return made
 
 
 def is_classic(driver: object) -> bool:

@@ -1,7 +1,9 @@
 """A lab that is open: its instruments, connected; how to ask them, and how to make them safe."""
 
 import asyncio
+import contextlib
 import inspect
+import threading
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, TypeVar
 
@@ -13,7 +15,7 @@ from sdl.wires import Wire
 T = TypeVar("T")
 
 CONNECT_TIMEOUT = 20.0  # s
-SAFE_TIMEOUT = 10.0  # s for one instrument to confirm that it is safe
+SAFE_TIMEOUT = 5.0  # s for one instrument to confirm that it is safe
 
 
 class Bench:
@@ -34,6 +36,8 @@ class Bench:
         self.name, self._mocked = name, frozenset(mocked)
         self.wires, self.instruments = dict(wires), dict(instruments)
         self._units: dict[str, dict[str, str]] = {}  # by instrument; they do not change
+        self._connected: set[str] = set()
+        self._left: set[asyncio.Task[Any]] = set()  # whom nobody waits for any more
 
     def find(self, path: str) -> Any:
         """Return an instrument, or a signal of one (`pump.rate`).
@@ -65,7 +69,8 @@ class Bench:
             mock = {"mock": True} if device.name in self._mocked else {}
             await device.connect(timeout=CONNECT_TIMEOUT, **mock)
         elif hasattr(device, "wait_for_connection"):
-            await clock.outside(lambda: device.wait_for_connection(timeout=CONNECT_TIMEOUT))
+            await _in_a_thread(lambda: device.wait_for_connection(timeout=CONNECT_TIMEOUT))
+        self._connected.add(device.name)
 
     async def ping(self, name: str) -> str:
         """Connect one instrument, whatever the others do, and ask who it is; nothing moves.
@@ -79,13 +84,68 @@ class Bench:
 
         return await _in_time(meet, self.instruments[name], CONNECT_TIMEOUT)
 
-    async def make_safe(self, names: set[str] | None = None) -> dict[str, str]:
-        """Put instruments into their safe state, in parallel; never raises.
+    async def make_safe(
+        self, names: Collection[str] | None = None, *, timeout: float = SAFE_TIMEOUT
+    ) -> dict[str, str]:
+        """Put instruments into their safe state; see `confirm`. Never raises.
 
-        :param names: which; default all.
         :returns: what went wrong with those that did not confirm, by name.
         """
-        answers = await self._each(_make_safe, SAFE_TIMEOUT, names)
+        answers = await self.confirm(names, timeout=timeout)
+        return {name: why for name, why in answers.items() if why is not None}
+
+    async def confirm(
+        self, names: Collection[str] | None = None, *, timeout: float = SAFE_TIMEOUT
+    ) -> dict[str, str | None]:
+        """Put instruments into their safe state, in parallel; never raises.
+
+        One that is not connected is told all the same, then connected and told again if it has not
+        confirmed. Nobody waits for another, nor for one that does not listen when it is cancelled.
+
+        :param names: which; default all.
+        :param timeout: s for each of them.
+        :returns: for each of `names` None if it confirmed, else what went wrong.
+        """
+        unknown = [] if names is None else [n for n in names if n not in self.instruments]
+        chosen = {n: d for n, d in self.instruments.items() if names is None or n in names}
+        tasks = {n: asyncio.create_task(self._safely(d, timeout)) for n, d in chosen.items()}
+        try:
+            if tasks:
+                await asyncio.wait(tasks.values(), timeout=timeout)
+        finally:
+            for task in tasks.values():
+                if not task.done():
+                    self._leave(task)
+        late = f"did not confirm its safe state in {timeout:g} s"
+        told = {n: _outcome(task, f"{n}: {late}") for n, task in tasks.items()}
+        return {**told, **dict.fromkeys(unknown, f"there is no such instrument in {self.name}")}
+
+    async def _safely(self, device: Any, timeout: float) -> None:
+        if device.name in self._connected:
+            await _make_safe(device)
+            return
+        if device.name not in self._mocked:  # that would reach for what a twin has not
+            try_at_once = _in_time(_make_safe, device, timeout / 2)
+            (failed,) = await asyncio.gather(try_at_once, return_exceptions=True)
+            if failed is None:
+                return
+        await self._connect(device)
+        await _make_safe(device)
+
+    def _leave(self, task: "asyncio.Task[None]") -> None:
+        """Cancel a task without waiting for it: a driver may hear that late, or never."""
+        self._left.add(task)
+        task.add_done_callback(self._left.discard)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        task.cancel()
+
+    async def arm(self, seconds: float) -> dict[str, str]:
+        """Have instruments with a watchdog of their own go safe `seconds` after our last word.
+
+        :returns: what went wrong, by name; those without `arm_watchdog` are left out.
+        """
+        able = {n for n, d in self.instruments.items() if hasattr(d, "arm_watchdog")}
+        answers = await self._each(lambda device: device.arm_watchdog(seconds), SAFE_TIMEOUT, able)
         return {name: explain(error) for name, error in answers.items() if error is not None}
 
     async def read(self) -> dict[str, dict[str, Any] | BaseException]:
@@ -131,8 +191,40 @@ async def _in_time(work: Callable[[Any], Awaitable[T]], device: Any, timeout: fl
 async def _make_safe(device: Any) -> None:
     if isinstance(device, Instrument):
         await device.make_safe()
+    elif hasattr(device, "wait_for_connection") and hasattr(device, "stop"):  # classic: it blocks
+        await _in_a_thread(device.stop)
     elif hasattr(device, "stop"):  # not ours: the most it promises is to stop
         await _maybe(device.stop())
+
+
+def _outcome(task: "asyncio.Task[None]", late: str) -> str | None:
+    if not task.done() or task.cancelled():
+        return late
+    error = task.exception()
+    return None if error is None else explain(error)
+
+
+async def _in_a_thread(work: Callable[[], object]) -> None:
+    """Run blocking `work()` in a thread of its own: the hung may have taken all of a pool."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: BaseException | None) -> None:
+        if not done.done():
+            done.set_result(None) if error is None else done.set_exception(error)
+
+    def run() -> None:
+        error = None
+        try:
+            work()
+        except BaseException as raised:  # noqa: BLE001 (it is raised where it is waited for)
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits
+            loop.call_soon_threadsafe(settle, error)
+
+    with clock.held():
+        threading.Thread(target=run, name="blocking instrument", daemon=True).start()
+        await done
 
 
 async def _identify(device: Any) -> str:

@@ -2,6 +2,7 @@
 
     campaign: snar-flow
     plan: flow_reaction
+    recovery: flush_and_cool
     instruments: {substrate: substrate_pump, reactor: heater, …}
     parameters: {temperature: {low: 30, high: 120, units: degC}, …}
     objectives: {space_time_yield: {direction: maximize, units: kg/m3/h}}
@@ -11,11 +12,19 @@
 the plan's signature; `await campaign.run(lab)` or `campaign.run_blocking(lab)` makes it real.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from sdl import binding, files, session
 from sdl.errors import ConfigError, Problem
@@ -29,6 +38,14 @@ if TYPE_CHECKING:
     from sdl.session import DocumentCallback
 
 Path_ = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
+Paths = Annotated[
+    Annotated[Path_, Tag("one")] | Annotated[tuple[Path_, ...], Tag("many")],
+    Discriminator(lambda given: "many" if isinstance(given, list | tuple) else "one"),
+]
+"""An instrument that all stations share, or one for each of them; mistakes are said once."""
+
+Station = dict[str, str]
+"""Which instrument, or signal of one, each instrument argument of the plan is."""
 
 
 class OptimizerEntry(Options):
@@ -61,8 +78,13 @@ class Campaign(Strict):
 
     campaign: Title
     plan: str | Callable[..., Any]
-    instruments: dict[Name, Path_] = {}
-    """The plan's instrument arguments: names of the lab's instruments, or of their signals."""
+    recovery: str | Callable[..., Any] | None = None
+    """A plan by name, run after a trial failed (flush, cool, discard), with the trial's arguments
+    that it has too."""
+
+    instruments: dict[Name, Paths] = {}
+    """The plan's instrument arguments: names of the lab's instruments, or of their signals; a list
+    has one for each station."""
 
     fixed: dict[Name, Any] = {}
     """Arguments of the plan that are the same in every trial."""
@@ -89,6 +111,28 @@ class Campaign(Strict):
     def _plain_name(cls, optimizer: object) -> object:
         return {"use": optimizer} if isinstance(optimizer, str) else optimizer
 
+    @field_validator("instruments")
+    @classmethod
+    def _whole_stations(cls, instruments: Mapping[str, Paths]) -> Mapping[str, Paths]:
+        lists = {n: paths for n, paths in instruments.items() if isinstance(paths, tuple)}
+        if empty := [name for name, paths in lists.items() if not paths]:
+            raise ValueError(f"{empty[0]} is an empty list; give one entry for each station")
+        if len({len(paths) for paths in lists.values()}) > 1:
+            told = ", ".join(f"{name} {len(paths)}" for name, paths in lists.items())
+            raise ValueError(f"each list has one entry for each station, but there are: {told}")
+        found = _stations(instruments)
+        for k, station in enumerate(found):
+            if station in found[:k]:
+                first = found.index(station) + 1
+                raise ValueError(
+                    f"stations {first} and {k + 1} are the same: {', '.join(station.values())}"
+                )
+        return instruments
+
+    @field_serializer("recovery", when_used="json")
+    def _by_name(self, recovery: object) -> str | None:
+        return self.recovery_name
+
     @classmethod
     def load(cls, path: Path | str) -> Self:
         """Read a campaign file; its plan and instruments are checked by `problems`.
@@ -112,6 +156,17 @@ class Campaign(Strict):
     @property
     def plan_name(self) -> str:
         return self.plan if isinstance(self.plan, str) else self.plan.__qualname__
+
+    @property
+    def recovery_name(self) -> str | None:
+        if self.recovery is None or isinstance(self.recovery, str):
+            return self.recovery
+        return self.recovery.__qualname__
+
+    @property
+    def stations(self) -> Sequence[Station]:
+        """The stations on which trials can run side by side: at least one."""
+        return _stations(self.instruments)
 
     def problems(self, lab: Lab) -> Sequence[Problem]:
         """Everything in which the campaign does not fit the lab or the plan. Touches nothing."""
@@ -154,3 +209,15 @@ class Campaign(Strict):
         """`run` for scripts, and for notebooks whose loop is busy."""
         self.check(lab)
         return session.run_blocking(self, lab, journal=journal, on_document=on_document)
+
+
+def _stations(instruments: Mapping[str, Paths]) -> list[Station]:
+    """The k-th entries of all lists belong together; single names are in every station."""
+    count = min((len(p) for p in instruments.values() if isinstance(p, tuple)), default=1)
+    return [
+        {
+            name: paths[k] if isinstance(paths, tuple) else paths
+            for name, paths in instruments.items()
+        }
+        for k in range(count)
+    ]

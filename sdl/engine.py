@@ -1,34 +1,27 @@
 """A plan run by a RunEngine of its own thread, on the loop that all instruments share.
 
 One loop, many engines: every trial in flight has its RunEngine, each blocks a thread of its own,
-all act on one asyncio loop (two loops sharing a device hang). The plan passes through `witnessed`,
-which numbers the messages that touch the world and tells a witness of each.
+all act on one asyncio loop (two loops sharing a device hang).
 """
 
 import asyncio
 import contextlib
 import io
+import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from bluesky import Msg, RunEngine
 from bluesky.run_engine import RunEngineResult
-from bluesky.utils import RequestAbort, RunEngineInterrupted
+from bluesky.utils import RunEngineInterrupted
 
 from sdl import clock
 from sdl.clock import Loop, Speed, VirtualLoop, new_loop
 from sdl.errors import StoppedError
-from sdl.instrument import Effect, effect_of
 
 Plan = Generator[Msg, Any, Any]
-
-TOUCHING = frozenset(
-    {"set", "trigger", "read", "kickoff", "complete", "collect", "prepare"}
-    | {"stage", "unstage", "stop", "locate", "sleep"}
-)
-"""Messages that are steps: they reach an instrument, or let time pass for the sample."""
 
 JOIN_TIMEOUT = 5.0  # s for the loop's thread to end
 
@@ -39,17 +32,8 @@ class Witness(Protocol):
     def document(self, name: str, doc: dict[str, Any]) -> None:
         """A Bluesky document was made. Raising stops the plan."""
 
-    def step(self, number: int, message: Msg) -> None:
-        """A message is about to reach the world. Raising stops the plan."""
-
-    def step_ended(self, number: int, answer: Any, error: BaseException | None) -> None:
-        """It was answered; a move may still be under way."""
-
     def waiting(self, statuses: Any) -> None:
         """The plan waits for these statuses; None: it does not any more."""
-
-    def stop_wanted(self) -> str | None:
-        """Why the plan should end after the current step, if it should."""
 
 
 def start_loop(speed: Speed = 1.0, start: float = 0.0) -> Loop:
@@ -82,7 +66,8 @@ class Engine:
 
     def __init__(self, loop: Loop) -> None:
         """Make it from any thread but the loop's own; `Engine.start` does so from the loop."""
-        self._loop, self._scan = loop, 0
+        self._loop, self._scan, self._reason = loop, 0, ""
+        self._resumed = threading.Event()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="plan")
         self._engine = RunEngine(
             {},
@@ -105,28 +90,56 @@ class Engine:
         """Run the plan to its end and return what it returns.
 
         :param metadata: goes into every start document.
-        :raises StoppedError: the witness wanted it stopped, or `abort` was called.
+        :raises StoppedError: it was ended from outside: frozen, or by `abort`.
         :raises Exception: what the plan or an instrument raised, as Bluesky wraps it.
         """
         self._scan = scan_id
         handover = _Handover(self._loop)
-        handed = handover.plan(witnessed(plan, witness))
+        handed = handover.plan(plan)
         self._hook(witness.waiting, handover.state_changed)
         token = self._engine.subscribe(lambda name, doc: witness.document(name, doc))
         try:
             with handover:
                 result = await self._loop.run_in_executor(
-                    self._pool, lambda: self._engine(handed, **metadata)
+                    self._pool, lambda: self._to_the_end(handed, metadata)
                 )
         except RunEngineInterrupted as error:
-            raise StoppedError(witness.stop_wanted() or "aborted") from error
+            raise StoppedError(self._reason or "aborted") from error
         finally:
             self._engine.unsubscribe(token)
             self._hook(None, None)
         assert isinstance(result, RunEngineResult)  # as call_returns_result asks
         if result.exit_status == "abort":
-            raise StoppedError(witness.stop_wanted() or result.reason or "aborted")
+            raise StoppedError(self._reason or result.reason or "aborted")
         return result.plan_result
+
+    def _to_the_end(self, plan: Plan, metadata: Mapping[str, Any]) -> Any:
+        """Run a plan in this thread, over all pauses."""
+        self._reason = ""
+        self._resumed.clear()
+        go_on = lambda: self._engine(plan, **metadata)  # noqa: E731 (what to do next)
+        while True:
+            try:
+                return go_on()
+            except RunEngineInterrupted:
+                if self._engine.state != "paused":
+                    raise
+            self._resumed.wait()
+            self._resumed.clear()
+            if self._engine.state != "paused":  # it was ended in the pause
+                raise RunEngineInterrupted
+            go_on = self._engine.resume
+
+    def pause(self) -> None:
+        """Interrupt the RunEngine and rewind it to its last checkpoint. Not in the loop's thread.
+
+        An operator's pause is another thing (`Interruption.pause`): it interrupts nothing.
+        """
+        with _quiet():
+            self._engine.request_pause(defer=False)
+
+    def resume(self) -> None:
+        self._resumed.set()
 
     def _hook(self, waiting: Any, state_changed: Any) -> None:
         self._engine.waiting_hook = waiting
@@ -135,8 +148,15 @@ class Engine:
     def abort(self, reason: str) -> None:
         """End the plan in the middle of a step; its clean-up runs. Not in the loop's thread."""
         if self._engine.state != "idle":
-            with contextlib.redirect_stdout(io.StringIO()):  # it announces itself with print
+            self._reason = reason
+            with _quiet():
                 self._engine.abort(reason)
+            self._resumed.set()
+
+
+def _quiet() -> contextlib.AbstractContextManager[Any]:
+    """A RunEngine announces what is done to it with print."""
+    return contextlib.redirect_stdout(io.StringIO())
 
 
 class _Handover:
@@ -168,68 +188,3 @@ class _Handover:
         """Hear of the engine's state, in the loop's thread."""
         if state == "idle":
             self._hold(True)
-
-
-def witnessed(plan: Plan, witness: Witness) -> Plan:
-    """Tell a witness of every step of the plan, and end the plan where the witness wants it.
-
-    It ends between steps, once nothing that was begun and must end is still waited for: a dose
-    under way is finished, a heater on its way is not waited for. The plan sees `RequestAbort`, so
-    its clean-up runs.
-    """
-    number, stopping, groups = 0, False, set[Any]()
-    advance: Callable[[], Msg] = lambda: next(plan)  # noqa: E731 (what to do next, as a value)
-    while True:
-        try:
-            message = advance()
-        except StopIteration as end:
-            return end.value
-        touching = message.command in TOUCHING
-        try:
-            if touching:
-                number += 1
-                witness.step(number, message)
-            answer = yield message
-        except GeneratorExit:
-            plan.close()
-            raise
-        except BaseException as error:  # noqa: BLE001 (the plan decides what an error means)
-            if touching:
-                witness.step_ended(number, None, error)
-            advance = _throw(plan, error)
-            continue
-        if touching:
-            witness.step_ended(number, answer, None)
-        _note_group(groups, message)
-        if not stopping and not groups and (why := witness.stop_wanted()) is not None:
-            stopping = True
-            advance = _throw(plan, RequestAbort(why))
-        else:
-            advance = _send(plan, answer)
-
-
-def _throw(plan: Plan, error: BaseException) -> Callable[[], Msg]:
-    return lambda: plan.throw(error)
-
-
-def _send(plan: Plan, answer: Any) -> Callable[[], Msg]:
-    return lambda: plan.send(answer)
-
-
-def _note_group(groups: set[Any], message: Msg) -> None:
-    """Keep the set of groups that are under way."""
-    group = message.kwargs.get("group")
-    if message.command == "wait":
-        groups.discard(message.args[0] if message.args else group)
-    elif group is not None and _must_end(message):
-        groups.add(group)
-
-
-def _must_end(message: Msg) -> bool:
-    """Whether what the message begins is better finished than broken off, such as a dose.
-
-    A setpoint need not be reached: nobody waits for a furnace in order to stop.
-    """
-    if message.command == "set":
-        return effect_of(message.obj) is Effect.RELATIVE
-    return message.command in ("trigger", "kickoff", "complete")

@@ -14,6 +14,8 @@ SdlError
 │   └── ConflictError     somebody else moved the record first; nothing was written
 ├── OptimizerError        no suggestion could be made; nothing has moved
 ├── PlanError             a plan did not keep its contract (outcomes missing, not finite)
+│   ├── UnrepeatableError entered again, the plan does something else; nothing has moved
+│   └── SpoiledError      the sample waited longer than it may; it is not used any more
 └── StoppedError          an operator stopped the plan; its clean-up has run
 """
 
@@ -94,6 +96,12 @@ class OptimizerError(SdlError): ...
 
 
 class PlanError(SdlError): ...
+
+
+class UnrepeatableError(PlanError): ...
+
+
+class SpoiledError(PlanError): ...
 
 
 class StoppedError(SdlError): ...

@@ -6,6 +6,10 @@
     instruments:
       feed: {driver: ne1000, wire: pumps, diameter: 26.59, twin: {part: substrate}}
     world: {use: snar_flow}
+    safety:
+      limits: {feed: {low: -20, high: 20}}
+    inventory:
+      substrate: {amount: 250, units: mL, taken_by: {feed: negative}}
 
 `Lab.load` checks everything and touches nothing; `lab.open()` connects to the instruments, or, for
 a twin, to simulators that share one simulated world.
@@ -22,10 +26,14 @@ from sdl import assembly, files
 from sdl.bench import Bench
 from sdl.clock import Speed
 from sdl.errors import ConfigError, Problem
-from sdl.files import Document, Strict
+from sdl.files import Document, Key, Strict
 from sdl.instrument import Effect
+from sdl.safety import checking
+from sdl.safety.checking import Instruments
+from sdl.safety.rules import Item, SafetyRules, Watchdog
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
+RetriedCommand = Literal["set", "read", "trigger", "stage", "prepare", "collect", "configure"]
 Title = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 
 
@@ -68,6 +76,9 @@ class InstrumentEntry(Options):
     effect: Effect | None = None
     """What setting it does, for a device that does not say so itself."""
 
+    retries: dict[RetriedCommand, Annotated[int, Field(ge=0, le=10, strict=True)]] = {}
+    """How often a command that failed is tried again; never one whose effect is relative."""
+
 
 class WorldEntry(Options):
     """What the simulators share; other keys are options of the world."""
@@ -86,6 +97,19 @@ class Lab(Strict):
     journal: str | None = None
     """Where the record is kept: a file (relative to the lab file) or a postgresql:// URL."""
 
+    safety: SafetyRules = SafetyRules()
+    """Limits and interlocks, see below; or the name of a file beside this one that has them."""
+
+    inventory: dict[Name, Item] = {}
+    """Reagents, vials and waste, by name; see below."""
+
+    notify: list[Annotated[str, Field(min_length=1)]] = []
+    """Whom to tell: Apprise URLs, or `env:NAME` for one in an environment variable."""
+
+    watchdog: Watchdog | None = Watchdog()
+    """When a runtime that says nothing counts as dead, see below; or `off`."""
+
+    _safety: tuple[Document, Key] | None = PrivateAttr(None)
     _document: Document | None = PrivateAttr(None)
     _folder: Path | None = PrivateAttr(None)
     _twin: bool = PrivateAttr(False)
@@ -97,6 +121,12 @@ class Lab(Strict):
         if not isinstance(wires, Mapping):
             return wires
         return {k: {"url": v} if isinstance(v, str) else v for k, v in wires.items()}
+
+    @field_validator("watchdog", mode="before")
+    @classmethod
+    def _on_or_off(cls, watchdog: object) -> object:
+        words: dict[object, object] = {False: None, "off": None, True: {}, "on": {}}  # YAML's off
+        return words.get(watchdog, watchdog) if isinstance(watchdog, bool | str) else watchdog
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
@@ -117,13 +147,33 @@ class Lab(Strict):
         :raises ConfigError: everything that is wrong with the words.
         """
         document = files.read(Path(path))
-        lab = files.parse(document, cls)
+        words, rules, found = document, (document, ("safety",)), []
+        if isinstance(name := document.data.get("safety"), str):
+            words, rules, found = _with_rules(document, name)
+        try:
+            lab = files.parse(words, cls)
+        except ConfigError as error:
+            raise ConfigError(*error.problems, *found) from error
+        if found:
+            raise ConfigError(*found)
         lab._document, lab._folder = document, document.path.resolve().parent
+        lab._safety = rules
+        lab.safety.stand(*rules)
+        for name, item in lab.inventory.items():
+            item.stands(document, ("inventory", name))
         return lab
 
     def problems(self) -> Sequence[Problem]:
         """Everything that is wrong with drivers, wires, options and the world. Touches nothing."""
-        return assembly.problems(self)
+        found = {*assembly.problems(self)}
+        effects = {name: entry.effect for name, entry in self.instruments.items()}
+        fitting = Instruments(self.instruments, assembly.devices(self), effects)
+        rules, under = self._safety or (self.document, ("safety",))
+        for key, said in checking.of_rules(self.safety, fitting):
+            found.add(rules.problem((*under, *key), said))
+        for key, said in checking.of_inventory(self.inventory, fitting):
+            found.add(self.document.problem(("inventory", *key), said))
+        return sorted(found, key=lambda p: (p.file, p.line or 0, p.key))
 
     def twin(self, speed: Speed = "virtual") -> Self:
         """The same lab on simulators: time is virtual, or runs `speed` times as fast."""
@@ -174,3 +224,23 @@ class Lab(Strict):
             if connect:
                 await bench.connect()
             yield bench
+
+
+def _with_rules(
+    document: Document, name: str
+) -> tuple[Document, tuple[Document, Key], list[Problem | str]]:
+    """Read the safety rules from their own file, and put them where the lab's model wants them.
+
+    :returns: the lab's words with them, where they stand, and what is wrong with their file.
+    """
+    try:
+        own = files.read(document.path.parent / name)
+        rules, wrong = files.parse(own, SafetyRules), []
+    except ConfigError as error:
+        missing = document.problem(("safety",), f"the file {name!r} cannot be used")
+        own, rules, wrong = document, SafetyRules(), [missing, *error.problems]
+    return (
+        Document(document.path, {**document.data, "safety": rules}, document.lines),
+        (own, ()),
+        wrong,
+    )

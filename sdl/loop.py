@@ -1,24 +1,31 @@
-"""The closed loop: suggest, check, run, record, tell; until the budget is spent."""
+"""The closed loop: suggest, check, run, record, tell; until the budget is spent.
+
+Trials that were interrupted are gone on with first: their samples wait. Trials in doubt keep their
+station until a person has settled them; everything else goes on.
+"""
 
 import asyncio
-import math
-import uuid
+import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sdl import binding, clock
-from sdl.bench import Bench
+from sdl import clock
 from sdl.claims import Claims
-from sdl.data.callbacks import Callbacks
 from sdl.engine import Engine
-from sdl.errors import JournalError, PlanError, StoppedError, cause_of, explain
-from sdl.journal import Journal, Trial, TrialState
-from sdl.recording import Recording
+from sdl.errors import (
+    FaultError,
+    InDoubtError,
+    JournalError,
+    SdlError,
+    StoppedError,
+    UnrepeatableError,
+    cause_of,
+    explain,
+)
+from sdl.journal import ENDED, Level, Trial, TrialState
 from sdl.stopping import Ending, Stop
 from sdl.suggest.process import OptimizerProcess
-
-if TYPE_CHECKING:
-    from sdl.campaign import Campaign
+from sdl.trialrun import Equipment, TrialRun, instruments_of
 
 COUNTED = frozenset({TrialState.COMPLETED, TrialState.FAILED})
 """States that spend a trial of the budget."""
@@ -30,6 +37,7 @@ _TOLD = {
     TrialState.REJECTED: "failed",
     TrialState.ABANDONED: None,  # it taught nothing: the same point may be suggested again
 }
+LOOK_PERIOD = 0.25  # s of real time between two looks for what a person has settled
 
 
 class ClosedLoop:
@@ -37,21 +45,31 @@ class ClosedLoop:
 
     def __init__(
         self,
-        campaign: "Campaign",
-        plan: Callable[..., Any],
-        bench: Bench,
-        journal: Journal,
+        shared: Equipment,
         optimizer: OptimizerProcess,
-        callbacks: Callbacks,
         stop: Stop,
+        *,
+        notify: Callable[[Level, str], None],
+        show: Callable[[str], None],
     ) -> None:
-        self._campaign, self._plan, self._bench = campaign, plan, bench
-        self._journal, self._optimizer = journal, optimizer
-        self._callbacks, self._stop, self._claims = callbacks, stop, Claims()
-        self._began = journal.campaign(campaign.campaign).created_at
+        """Prepare.
+
+        :param notify: tells a person, who is not there: level ("info", "warning", "error"), text.
+        :param show: told what the runtime does: "running", "paused: …", "waiting: …".
+        """
+        self._shared, self._campaign = shared, shared.campaign
+        self._journal, self._optimizer, self._stop = shared.journal, optimizer, stop
+        self._notify, self._show = notify, show
+        self._stations = list(shared.campaign.stations)
+        self._claims = Claims()
+        self._began = self._journal.campaign(self._campaign.campaign).created_at
         self._idle: list[Engine] = []
         self.engines: list[Engine] = []
-        self._in_flight: set[int] = set()
+        self._in_flight: dict[int, int] = {}  # trial → station
+        self._live: dict[int, TrialRun] = {}
+        self._paused: str | None = None
+        self._failed_now = 0  # trials that failed one after the other since this start
+        self._broken: JournalError | None = None
 
     async def run(self) -> Ending:
         """Close the loop until there is a reason to end, and return it.
@@ -59,18 +77,23 @@ class ClosedLoop:
         :raises JournalError: the record cannot be kept; nothing new was begun.
         :raises OptimizerError: nothing can be suggested; trials in flight were finished.
         """
-        self._settle_orphans()
         tasks: set[asyncio.Task[None]] = set()
+        await self._tidy_claims()
         try:
             while True:
-                while len(tasks) < self._campaign.parallel and self._over() is None:
-                    trial = await self._next()
-                    if self._over() is None:
-                        self._in_flight.add(trial.number)
-                        tasks.add(asyncio.create_task(self._make_real(trial)))
+                while len(tasks) < self._campaign.parallel and self._may_begin():
+                    taken = await self._next()
+                    if taken is None:
+                        break
+                    trial, station = taken
+                    self._in_flight[trial.number] = station
+                    tasks.add(asyncio.create_task(self._make_real(trial, station)))
                 if not tasks:
-                    return self._over() or Ending("nothing is left to do")
-                done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                    if (ending := self._ending()) is not None:
+                        return ending
+                    await self._look_later()
+                    continue
+                done, tasks = await self._some_done(tasks)
                 for task in done:
                     task.result()
         finally:
@@ -79,41 +102,105 @@ class ClosedLoop:
             for engine in self.engines:
                 engine.close()
 
-    # -- what is left to do -------------------------------------------------------------------
+    async def _some_done(self, tasks: "set[asyncio.Task[None]]") -> Any:
+        if len(tasks) < self._campaign.parallel and self._doubts():
+            look = asyncio.create_task(self._look_later())  # what is settled can go on beside them
+            done, pending = await asyncio.wait({*tasks, look}, return_when=asyncio.FIRST_COMPLETED)
+            look.cancel()
+            return done - {look}, pending - {look}
+        return await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
-    def _settle_orphans(self) -> None:
-        """Close the record of trials that a runtime left behind when it died."""
-        cause = "the runtime ended while it ran (killed, or the power went); it is not continued"
-        for trial in self._trials(TrialState.RUNNING):
-            self._close_runs(trial, cause)
-            self._move(trial, TrialState.ABANDONED, cause=cause)
-            self._note("warning", f"trial {trial.number} was abandoned: {cause}")
+    async def _look_later(self) -> None:
+        self._show("waiting for a person" if self._paused is None else f"paused: {self._paused}")
+        await clock.outside(time.sleep, LOOK_PERIOD)
 
-    def _close_runs(self, trial: Trial, reason: str) -> None:
-        """Give every run of the trial that has no stop document one."""
-        documents = self._journal.documents(trial=trial, limit=1_000_000)
-        stopped = {d.run for d in documents if d.name == "stop"}
-        for start in (d for d in documents if d.name == "start" and d.run not in stopped):
-            stop = {
-                "uid": str(uuid.uuid5(uuid.NAMESPACE_OID, start.run)),
-                "run_start": start.run,
-                "time": clock.now(),
-                "exit_status": "abort",
-                "reason": reason,
-                "num_events": {},
-            }
-            self._journal.add_document(trial, start.run, "stop", stop, time=clock.now())
-            self._callbacks("stop", stop)
+    @property
+    def busy(self) -> bool:
+        """Whether a trial is in flight."""
+        return bool(self._live)
+
+    # -- what a person wants ----------------------------------------------------------------------
+
+    def freeze(self, why: SdlError, *, at_once: bool = False) -> None:
+        """Leave all trials as they are; they are gone on with by the next session."""
+        if self._paused is not None:
+            self._stop_time(False)
+            self._paused = None
+        for run in self._live.values():
+            run.freeze(why, at_once=at_once)
+
+    def break_down(self, error: JournalError) -> None:
+        """The record cannot be kept: nothing is begun any more."""
+        self._broken = error
+        self.freeze(error, at_once=True)
+
+    def pause(self, why: str) -> None:
+        """Begin no step until `resume`; what is under way goes on."""
+        if self._paused is None:
+            self._paused = why
+            self._stop_time(True)
+        for run in self._live.values():
+            run.pause()
+        self._show(f"paused: {self._paused}")
+
+    def resume(self) -> None:
+        if self._paused is not None:
+            self._paused = None
+            self._stop_time(False)
+        for run in self._live.values():
+            run.resume()
+        self._show("running")
+
+    @staticmethod
+    def _stop_time(wanted: bool) -> None:
+        """In a pause simulated time does not jump ahead: nobody knows how far."""
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, clock.VirtualLoop):
+            (loop.hold if wanted else loop.release)()
+
+    def abort(self, number: int, why: str) -> None:
+        """End one trial; its clean-up and recovery run. It ends a pause.
+
+        :raises StoppedError: it is not in flight.
+        """
+        if number not in self._live:
+            flying = ", ".join(map(str, sorted(self._live))) or "none"
+            raise StoppedError(f"trial {number} is not running; running are: {flying}")
+        self.resume()
+        self._live[number].abort(StoppedError(why))
+
+    # -- what is left to do -----------------------------------------------------------------------
+
+    def _may_begin(self) -> bool:
+        return self._paused is None and self._broken is None and self._stop.why is None
+
+    def _ending(self) -> Ending | None:
+        """Why the campaign is at its end, with no trial in flight; None: something may come yet."""
+        if self._broken is not None:
+            raise self._broken
+        if self._stop.why is not None:
+            return Ending(self._stop.why, gave_up=self._stop.trouble)
+        if self._paused is not None:
+            return None
+        over, doubts = self._over(), self._doubts()
+        if over is not None and doubts:
+            numbers = ", ".join(str(t.number) for t in doubts)
+            why = f"{over}; in doubt: trial {numbers}, see `sdl history` and `sdl resolve`"
+            return Ending(why, gave_up=True)
+        if over is not None or doubts:
+            return over
+        blocked = self._blocked()
+        if len(blocked) == len(self._stations):
+            return Ending(f"no station is left: {'; '.join(blocked.values())}", gave_up=True)
+        return Ending("nothing is left to do")
 
     def _over(self) -> Ending | None:
         """Why nothing new is begun, if that is so."""
         budget, campaign = self._campaign.budget, self._campaign
         trials = self._trials()
         counted = [t for t in trials if t.state in COUNTED]
-        if self._stop.why is not None:
-            return Ending(self._stop.why)
-        running = len(self._in_flight)
-        if budget.trials is not None and len(counted) + running >= budget.trials:
+        pending = {t.number for t in trials if t.state is TrialState.IN_DOUBT} | {*self._in_flight}
+        if budget.trials is not None and len(counted) + len(pending) >= budget.trials:
             return _spent(f"{budget.trials} trials", counted)
         if budget.hours is not None and clock.now() - self._began >= budget.hours * 3600:
             return _spent(f"{budget.hours:g} hours", counted)
@@ -126,8 +213,6 @@ class ClosedLoop:
             return Ending(why, gave_up=True)
         return None
 
-    _failed_now = 0  # trials that failed one after the other since this start
-
     def _reached(self, trial: Trial) -> bool:
         outcomes = trial.outcomes or {}
         objectives = self._campaign.objectives
@@ -136,18 +221,32 @@ class ClosedLoop:
             for name, wanted in self._campaign.budget.until.items()
         )
 
-    async def _next(self) -> Trial:
-        """The next trial: one that was suggested and not begun, else a new suggestion."""
+    def _doubts(self) -> list[Trial]:
+        return self._trials(TrialState.IN_DOUBT)
+
+    async def _next(self) -> tuple[Trial, int] | None:
+        """The next trial and its station: one that was interrupted, one waiting, or a new one."""
+        for trial in self._trials(TrialState.RUNNING):
+            if trial.number not in self._in_flight:
+                return trial, self._station_of(trial)
+        if self._over() is not None or (station := self._free_station()) is None:
+            return None
         waiting = [t for t in self._trials(*OPEN) if t.number not in self._in_flight]
-        if waiting:
-            return waiting[0]
+        trial = waiting[0] if waiting else await self._suggested()
+        return (trial, station) if self._may_begin() and self._over() is None else None
+
+    async def _suggested(self) -> Trial:
         began = clock.monotonic()
-        self._journal.set_activity("optimizer", {"doing": "suggesting"}, time=clock.now())
+        activity = self._journal.set_activity
+        self._post(activity, "optimizer", {"doing": "suggesting"}, time=clock.now())
         (suggestion,) = await self._optimizer.suggest(1, self._history())
-        self._journal.set_activity("optimizer", None, time=clock.now())
+        self._post(activity, "optimizer", None, time=clock.now())
         provenance = {**suggestion.provenance, "seconds": round(clock.monotonic() - began, 3)}
-        (trial,) = self._journal.suggest(
-            self._campaign.campaign, [(suggestion.parameters, provenance)], time=clock.now()
+        (trial,) = await self._shared.writer.write(
+            self._journal.suggest,
+            self._campaign.campaign,
+            [(suggestion.parameters, provenance)],
+            time=clock.now(),
         )
         return trial
 
@@ -162,58 +261,137 @@ class ClosedLoop:
                 told.append(point | outcomes if state == "completed" else point)
         return told
 
-    # -- one trial ----------------------------------------------------------------------------
+    async def _tidy_claims(self) -> None:
+        """Free what a trial held that came to its end just before its runtime did."""
+        lab = self._shared.lab.lab
+        for holder in {c.trial for c in self._journal.claims(lab).values() if c.trial is not None}:
+            campaign, _, number = holder.rpartition("/")
+            trial = self._journal.trial(campaign, int(number))
+            if trial.state in ENDED:
+                await self._shared.writer.write(
+                    self._journal.release, lab, trial, time=clock.now()
+                )
 
-    async def _make_real(self, trial: Trial) -> None:
-        """Take a trial to its end, whatever that is."""
-        instruments = {path.split(".")[0] for path in self._campaign.instruments.values()}
+    # -- stations ---------------------------------------------------------------------------------
+
+    def _blocked(self) -> dict[int, str]:
+        """The stations that nobody can use now, and why."""
+        claims = self._journal.claims(self._shared.lab.lab)
+        ours = {f"{self._campaign.campaign}/{n}" for n in self._in_flight}
+        why = {}
+        for k, station in enumerate(self._stations):
+            for name in sorted(instruments_of(station)):
+                claim = claims.get(name)
+                if claim is not None and claim.quarantined:
+                    why[k] = f"{name} is in quarantine ({claim.quarantined})"
+                elif claim is not None and claim.trial and claim.trial not in ours:
+                    why[k] = f"{name} is held by trial {claim.trial}"
+        return why
+
+    def _free_station(self) -> int | None:
+        """The station that is used least; trials that share instruments use them in turn."""
+        blocked = self._blocked()
+        usable = [k for k in range(len(self._stations)) if k not in blocked]
+        used = list(self._in_flight.values())
+        return min(usable, key=used.count, default=None)
+
+    def _station_of(self, trial: Trial) -> int:
+        """Where an interrupted trial has its sample."""
+        claims = self._journal.claims(self._shared.lab.lab)
+        held = {name for name, claim in claims.items() if claim.trial == trial.id}
+        fits = [k for k, s in enumerate(self._stations) if instruments_of(s) == held]
+        return fits[0] if fits else 0
+
+    # -- one trial --------------------------------------------------------------------------------
+
+    async def _make_real(self, trial: Trial, station: int) -> None:
+        """Take a trial to its end, whatever that is, or leave it for later."""
         try:
-            async with self._claims.hold(instruments):
-                if self._stop.why is None:
-                    await self._run_trial(trial, instruments)
+            async with self._claims.hold(instruments_of(self._stations[station])):
+                if self._may_begin():
+                    await self._run_trial(trial, self._stations[station])
         finally:
-            self._in_flight.discard(trial.number)
+            self._in_flight.pop(trial.number, None)
 
-    async def _run_trial(self, trial: Trial, instruments: set[str]) -> None:
+    async def _run_trial(self, trial: Trial, station: Mapping[str, str]) -> None:
+        shared, lab = self._shared, self._shared.lab.lab
+        write = shared.writer.write
+        claim = self._journal.claim
+        await write(claim, lab, instruments_of(station), trial, time=clock.now())
         if trial.state is TrialState.SUGGESTED:
-            trial = self._move(trial, TrialState.APPROVED)
-        trial = self._move(trial, TrialState.RUNNING)
-        recording = Recording(self._journal, trial, self._callbacks, self._stop)
+            trial = await shared.move(trial, TrialState.APPROVED)
+        if trial.state is TrialState.APPROVED:
+            trial = await shared.move(trial, TrialState.RUNNING)
+        else:
+            self._note("info", f"trial {trial.number} goes on where it was interrupted")
+        engine = self._idle.pop() if self._idle else await self._another_engine()
+        run = TrialRun(trial, station, shared, engine, pause=self.pause)
+        self._live[trial.number] = run
+        if self._paused is not None:
+            run.pause()
         try:
-            outcomes = await self._outcomes(trial, recording)
-        except StoppedError as error:
-            self._move(trial, TrialState.ABANDONED, cause=f"stopped: {error}")
-        except JournalError:
-            raise
+            await self._ended(run)
+        finally:
+            self._live.pop(trial.number, None)
+            self._idle.append(engine)
+        if run.trial.state in ENDED:  # else its sample is there still
+            await write(self._journal.release, lab, run.trial, time=clock.now())
+
+    async def _ended(self, run: TrialRun) -> None:
+        """Run the plan and write down how the trial ended, if it did."""
+        shared, trial = self._shared, run.trial
+        try:
+            outcomes = await run.outcomes()
         except Exception as error:
-            if isinstance(cause_of(error), JournalError):
-                raise cause_of(error) from error
-            if self._stop.now:  # instruments were halted under the plan: it must complain
-                self._move(trial, TrialState.ABANDONED, cause=f"stopped: {self._stop.why}")
+            cause = cause_of(error)
+            if isinstance(cause, JournalError):
+                raise cause from error
+            if run.frozen is not None:
+                await self._left(run, run.frozen)
+            elif isinstance(cause, StoppedError):
+                await self._safe(run.instruments)
+                run.trial = await shared.move(trial, TrialState.ABANDONED, cause=str(cause))
             else:
-                await self._fail(trial, error, instruments)
+                await self._fail(run, error)
         else:
             self._failed_now = 0
-            self._move(trial, TrialState.COMPLETED, outcomes=outcomes)
-        finally:
-            recording.close()
+            run.trial = await shared.move(trial, TrialState.COMPLETED, outcomes=outcomes)
 
-    async def _outcomes(self, trial: Trial, recording: Recording) -> dict[str, float]:
-        arguments = binding.arguments(self._campaign, self._bench, trial.parameters)
-        metadata = {
-            "campaign": trial.campaign,
-            "trial": trial.number,
-            "parameters": dict(trial.parameters),
-            "plan_name": self._campaign.plan_name,
-        }
-        engine = self._idle.pop() if self._idle else await self._another_engine()
-        try:
-            returned = await engine.run(
-                self._plan(**arguments), recording, metadata=metadata, scan_id=trial.number
-            )
-        finally:
-            self._idle.append(engine)
-        return check_outcomes(returned, list(self._campaign.objectives))
+    async def _left(self, run: TrialRun, why: SdlError) -> None:
+        """The trial is not at its end. In doubt, its instruments are made safe and stay claimed."""
+        if not isinstance(why, InDoubtError | UnrepeatableError):
+            return
+        await self._safe(run.instruments)
+        run.trial = await self._shared.move(run.trial, TrialState.IN_DOUBT, cause=str(why))
+        self._note("error", f"trial {run.trial.number} is in doubt: {why}")
+
+    async def _fail(self, run: TrialRun, error: Exception) -> None:
+        self._failed_now += 1
+        trial = run.trial
+        await self._safe(run.instruments)
+        run.trial = await self._shared.move(trial, TrialState.FAILED, cause=explain(error))
+        self._note("warning", f"trial {trial.number} failed: {explain(error)}")
+        cause = cause_of(error)
+        if isinstance(cause, FaultError) and len(self._stations) > 1:
+            await self._quarantine(cause.instrument.split(".")[0], explain(error))
+
+    async def _safe(self, instruments: set[str]) -> None:
+        """Make instruments safe; one that does not confirm it is not used again before a person."""
+        unsafe = await self._shared.bench.make_safe(instruments)
+        self._shared.guard.made_safe(instruments - unsafe.keys())
+        for name, why in unsafe.items():
+            self._note("error", f"{name} did not confirm its safe state: {why}")
+            await self._quarantine(name, f"did not confirm its safe state: {why}")
+
+    async def _quarantine(self, name: str, why: str) -> None:
+        if name not in self._shared.bench.instruments:
+            return
+        await self._shared.writer.write(
+            *(self._journal.quarantine, self._shared.lab.lab, name, why),
+            time=clock.now(),
+            who="runtime",
+        )
+        self._note("error", f"{name} is in quarantine: {why}; then `sdl release {name} --note …`")
 
     async def _another_engine(self) -> Engine:
         loop = asyncio.get_running_loop()
@@ -222,53 +400,22 @@ class ClosedLoop:
         self.engines.append(engine)
         return engine
 
-    async def _fail(self, trial: Trial, error: Exception, instruments: set[str]) -> None:
-        self._failed_now += 1
-        unsafe = await self._bench.make_safe(instruments)
-        self._move(trial, TrialState.FAILED, cause=explain(error))
-        self._note("warning", f"trial {trial.number} failed: {explain(error)}")
-        for name, why in unsafe.items():
-            self._note("error", f"{name} did not confirm its safe state: {why}")
-
-    # -- the record ---------------------------------------------------------------------------
+    # -- the record -------------------------------------------------------------------------------
 
     def _trials(self, *states: TrialState) -> list[Trial]:
         return self._journal.trials(self._campaign.campaign, states or None)
 
-    def _move(self, trial: Trial, to: TrialState, **result: Any) -> Trial:
-        return self._journal.move(trial, to, time=clock.now(), who="runtime", **result)
+    def _post(self, write: Callable[..., Any], *args: Any, **details: Any) -> None:
+        self._shared.writer.post(write, *args, **details)
 
-    def _note(self, level: Any, text: str) -> None:
+    def _note(self, level: Level, text: str) -> None:
         name = self._campaign.campaign
-        self._journal.note(level, "loop", text, time=clock.now(), campaign=name)
+        self._post(self._journal.note, level, "loop", text, time=clock.now(), campaign=name)
+        if level != "info":
+            self._notify(level, text)
 
 
 def _spent(budget: str, counted: Sequence[Trial]) -> Ending:
     failed = bool(counted) and all(t.state is TrialState.FAILED for t in counted)
     none = "; no trial completed" if failed else ""
     return Ending(f"the budget of {budget} is spent{none}", gave_up=failed)
-
-
-def check_outcomes(returned: Any, objectives: Sequence[str]) -> dict[str, float]:
-    """Return what a plan returned as outcomes.
-
-    :raises PlanError: it is no mapping of names to finite numbers, or an objective is missing.
-    """
-    wanted = ", ".join(objectives)
-    if not isinstance(returned, Mapping):
-        raise PlanError(f"the plan returned {returned!r}; expected a mapping with {wanted}")
-    missing = [name for name in objectives if name not in returned]
-    if missing:
-        raise PlanError(
-            f"the plan returned no {', '.join(missing)}; it returned {dict(returned)!r}"
-        )
-    outcomes = {}
-    for name, value in returned.items():
-        try:
-            number = float(value)
-        except (TypeError, ValueError) as error:
-            raise PlanError(f"the plan returned {name} = {value!r}, which is no number") from error
-        if not math.isfinite(number):
-            raise PlanError(f"the plan returned {name} = {number}; outcomes must be finite")
-        outcomes[str(name)] = number
-    return outcomes

@@ -31,6 +31,10 @@ class Stamper:
                     timestamps[key] = now
         return stamped
 
+    def name(self, uid: str) -> str:
+        """What became of an identifier."""
+        return self._names.get(uid, uid)
+
     def _renamed(self, value: Any) -> Any:
         if isinstance(value, str):
             return self._names.get(value, value)
@@ -44,3 +48,15 @@ class Stamper:
 def _timestamps(doc: Mapping[str, Any]) -> list[dict[str, Any]]:
     of_devices = doc.get("configuration", {}).values()
     return [d["timestamps"] for d in (doc, *of_devices) if isinstance(d.get("timestamps"), dict)]
+
+
+def readings_by(now: float, readings: Any) -> Any:
+    """Return what was read on a simulated clock, none of it later than `now`."""
+    if not isinstance(readings, Mapping):
+        return readings
+    return {
+        key: {**reading, "timestamp": min(reading["timestamp"], now)}
+        if isinstance(reading, Mapping) and isinstance(reading.get("timestamp"), int | float)
+        else reading
+        for key, reading in readings.items()
+    }

@@ -9,10 +9,13 @@ class Stop:
     def __init__(self) -> None:
         self.why: str | None = None
         self.now = False
-        """Whether steps are broken off; what they raise is then no fault of the trial."""
+        """A STOP: nothing is waited for, instruments are made safe at once."""
+        self.trouble = False
+        """Whether it was no person's wish."""
 
-    def request(self, why: str, *, now: bool = False) -> None:
+    def request(self, why: str, *, now: bool = False, trouble: bool = False) -> None:
         """Ask for a stop: after the current step, or in the middle of it."""
+        self.trouble = self.trouble or (trouble and self.why is None)
         self.why = self.why or why
         self.now = self.now or now
 

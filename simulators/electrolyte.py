@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sdl.simulators.physics.conductivity import conductivity, impedance
 from sdl.simulators.physics.thermal import TwoNodes
-from sdl.simulators.world import BenchAir, HeatedBlock, PumpHead, World
+from sdl.simulators.world import Acting, BenchAir, HeatedBlock, PumpHead, World
 
 Array = NDArray[np.float64]
 
@@ -34,7 +34,7 @@ JACKET = TwoNodes(
 )
 
 
-class ConductivityCell:
+class ConductivityCell(Acting):
     """The electrodes in the cell: a `DetectorPart` of complex impedance."""
 
     axis_name = "frequency"
@@ -47,6 +47,7 @@ class ConductivityCell:
 
     def sample(self, integration_s: float) -> Array:
         """Return (2, w) ohm, real and imaginary part at `axis`, however long was integrated."""
+        self._act(self._world.now, "exposure", seconds=integration_s)
         z = impedance(
             self.axis,
             resistance=self._world.resistance(),

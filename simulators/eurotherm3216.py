@@ -15,7 +15,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -39,6 +39,15 @@ class Heater(Protocol):
 
     def attach_controller(self, control: Callable[[float, float], float]) -> None:
         """Call `control(dt in s, measured degC)` in every step; it returns the power, 0 to 1."""
+        ...
+
+
+@runtime_checkable
+class Aimed(Protocol):
+    """A heater that keeps a record of what it was to do."""
+
+    def aim(self, celsius: float) -> None:
+        """Hear what the controller aims at."""
         ...
 
 
@@ -108,6 +117,7 @@ class SimulatedEurotherm3216:
         :param remote_timeout: s without a write to 26 after which the local setpoint is used again.
         """
         self._part, self._rng, self.unit = part, rng, unit
+        self._aimed = part if isinstance(part, Aimed) else None
         self._noise, (self._low, self._high) = noise, span
         self._setpoints, self._selected = [setpoint, setpoint], 0
         self._remote, self._remote_on, self._remote_age = setpoint, 0, 0.0
@@ -127,6 +137,7 @@ class SimulatedEurotherm3216:
         self._pv = part.temperature
         self._parameters = self._map(10.0**decimals)
         part.attach_controller(self._control)
+        self._tell_aim()
 
     async def read(self, kind: Kind, address: int, count: int) -> list[int]:
         self._refuse_coils(kind)
@@ -153,6 +164,7 @@ class SimulatedEurotherm3216:
             if a in WEARING:
                 self.eeprom_writes[a] += 1
             put(number)
+        self._tell_aim()
 
     def _refuse_coils(self, kind: Kind) -> None:
         if kind not in ("holding", "input"):
@@ -184,6 +196,7 @@ class SimulatedEurotherm3216:
         if self.sensor_broken:
             self._pv = self._high + 0.05 * (self._high - self._low)
         self._remote_age += dt
+        self._tell_aim()
         self._ramp(dt)
         self._watch()
         if self._mode or self.sensor_broken:
@@ -195,9 +208,17 @@ class SimulatedEurotherm3216:
             self._output = self._pid.output(dt, self._working, self._pv, before)
         return self._output / 100.0
 
-    def _ramp(self, dt: float) -> None:
+    @property
+    def _aim(self) -> float:
         remote = self._remote_on and not self._remote_lost
-        target = self._remote if remote else self._setpoints[self._selected]
+        return self._remote if remote else self._setpoints[self._selected]
+
+    def _tell_aim(self) -> None:
+        if self._aimed is not None:
+            self._aimed.aim(self._aim)
+
+    def _ramp(self, dt: float) -> None:
+        target = self._aim
         most = self._rate / 60.0 * dt if self._rate > 0 else float("inf")
         self._working += min(max(target - self._working, -most), most)
 

@@ -28,6 +28,7 @@ class PumpHead(Protocol):
     def time_left(self) -> float: ...
     def start(self, rate: float, volume: float | None = None) -> None: ...
     def stop(self) -> None: ...
+    def lose_power(self) -> None: ...
     def watch(self, changed: Callable[[], object]) -> None:
         """Call `changed` whenever a move ends otherwise than it was begun."""
 
@@ -74,10 +75,13 @@ class PumpingProgram:
 
     def __init__(self, part: PumpHead, memory: Memory) -> None:
         self._part, self._memory = part, memory
-        self.lose_power()
+        self._forget()
 
     def lose_power(self) -> None:
-        self._part.stop()
+        self._part.lose_power()
+        self._forget()
+
+    def _forget(self) -> None:
         self.prompt = "S"
         self.counted = {"INF": 0.0, "WDR": 0.0}  # mL, but for the move under way
         self.live_rate: str | None = None  # set while pumping: not kept

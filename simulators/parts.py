@@ -6,7 +6,7 @@ instrument may ask at any moment and as often as it likes. Parts know physics an
 
 import math
 from collections.abc import Callable
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,10 +45,31 @@ class DetectorPart(Protocol):
         ...
 
 
-class PumpHead:
+class Acting:
+    """A part that tells what physically happens to it, for whoever has to know the truth."""
+
+    _told: Callable[[dict[str, Any]], None] | None = None
+
+    def tell_actions(self, told: Callable[[dict[str, Any]], None] | None) -> None:
+        """Call `told` with each action as it happens: `t` (s of the world), `action`, details."""
+        self._told = told
+
+    def _act(self, t: float, action: str, **details: Any) -> None:
+        if self._told is not None:
+            self._told({"t": round(t, 6), "action": action, **details})
+
+
+class PumpHead(Acting):
     """A syringe on a pump, with check valves: drawing fills from the feed, infusing goes on.
 
-    The plunger is exact at every moment, whatever the steps of the world.
+    The plunger is exact at every moment, whatever the steps of the world. Its actions (mL, mL/min):
+
+    - `move` when it begins: `number`, `rate`, `wanted` (null: without end), `from` (the level);
+    - `moved` when that is over: `number`, `moved` (by the plunger), `flowed` (in truth), `to`, and
+      `why`: done, stopped, stalled, or power lost;
+    - `power` whenever power comes; `blocked` and `freed`, faults.
+
+    `moved` is told when its simulator notices, as it does at once, with the time when it was over.
     """
 
     def __init__(
@@ -67,6 +88,7 @@ class PumpHead:
         self._rate, self._since, self._limit = 0.0, 0.0, 0.0  # mL/min (signed), s, mL
         self._going = self._stalls = self._blocked = False
         self._infused = self._drawn = 0.0  # mL in all earlier moves
+        self._moves = 0
         self._watchers: list[Callable[[], object]] = []
 
     def watch(self, changed: Callable[[], object]) -> None:
@@ -86,16 +108,33 @@ class PumpHead:
         self._rate, self._since = rate, self._world.now
         self._limit, self._stalls = min(wanted, reach), wanted > reach + 1e-9
         self._going = rate != 0
+        if self._going:
+            self._moves += 1
+            goal = None if volume is None else math.copysign(volume, rate)
+            details = {"number": self._moves, "rate": rate, "wanted": goal, "from": self._level}
+            self._act(self._since, "move", **details)
 
-    def stop(self) -> None:
+    def lose_power(self) -> None:
+        """Lose the power for a moment, or get it for the first time."""
+        self.stop("power lost")
+        self._act(self._world.now, "power")
+
+    def stop(self, why: str = "stopped") -> None:
         self._world.advance()
-        moved = self._moved(self._world.now)
+        now, going = self._world.now, self._going
+        moved, ended = self._moved(now), self._ended(now)
         self._level = min(max(self._level - moved, 0.0), self.capacity_mL)
         self._infused += max(moved, 0.0)
         self._drawn += max(-moved, 0.0)
         self._stalls = self._stalls and self._going and self._ended(self._world.now)
         # what was moved stays readable: a move of exactly that, which has ended
         self._limit, self._going = abs(moved), False
+        if going:
+            if ended:
+                why = "stalled" if self._stalls else "done"
+                now = min(now, self._since + abs(moved) * 60.0 / abs(self._rate))
+            flowed = {"moved": moved, "flowed": self.scale * moved, "to": self._level}
+            self._act(now, "moved", number=self._moves, **flowed, why=why)
 
     @property
     def moved(self) -> float:
@@ -137,6 +176,8 @@ class PumpHead:
     @blocked.setter
     def blocked(self, value: bool) -> None:
         self._world.advance()
+        if value is not self._blocked:
+            self._act(self._world.now, "blocked" if value else "freed")
         self._blocked = value
         if value and self._going and not self._ended(self._world.now):
             self._limit, self._stalls = abs(self._moved(self._world.now)), True
@@ -163,8 +204,12 @@ class PumpHead:
         return self._rate * max(t - self._since, 0.0) / 60.0
 
 
-class HeatedBlock:
-    """An electrically heated block with a fan, and the medium in it (`TwoNodes`)."""
+class HeatedBlock(Acting):
+    """An electrically heated block with a fan, and the medium in it (`TwoNodes`).
+
+    Its actions: `setpoint` (`celsius`: what its controller aims at) when that changes; `heating`
+    and `not heating` when the power comes on and goes off.
+    """
 
     def __init__(
         self, world: Timekeeper, *, model: TwoNodes | None = None, temperature: float = 22.0
@@ -173,6 +218,18 @@ class HeatedBlock:
         self._block = self._medium = temperature
         self._power = 0.0
         self._control: Control | None = None
+        self._aim: float | None = None
+
+    def aim(self, celsius: float) -> None:
+        """Hear from the controller what it aims at: only the record of actions needs it."""
+        if celsius != self._aim:
+            self._aim = celsius
+            self._act(self._world.now, "setpoint", celsius=celsius)
+
+    def _heat(self, fraction: float) -> None:
+        before, self._power = self._power, min(max(fraction, 0.0), 1.0)
+        if (self._power > 0) is not (before > 0):
+            self._act(self._world.now, "heating" if self._power > 0 else "not heating")
 
     @property
     def temperature(self) -> float:
@@ -195,7 +252,7 @@ class HeatedBlock:
     @power.setter
     def power(self, fraction: float) -> None:
         self._world.advance()
-        self._power = min(max(fraction, 0.0), 1.0)
+        self._heat(fraction)
 
     @property
     def controlled(self) -> bool:
@@ -209,7 +266,7 @@ class HeatedBlock:
     def step(self, dt: float, air: float, stream: float = 0.0) -> float:
         """Advance by `dt` s (the world calls it); return the medium's temperature in degC."""
         if self._control is not None:
-            self._power = min(max(self._control(dt, self._block), 0.0), 1.0)
+            self._heat(self._control(dt, self._block))
         self._block, self._medium = self._model.step(
             self._block,
             self._medium,

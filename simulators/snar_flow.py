@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sdl.simulators.physics import chemistry
 from sdl.simulators.physics.flow import TanksInSeries
 from sdl.simulators.physics.optics import Band, absorbance, absorptivity
-from sdl.simulators.world import BenchAir, HeatedBlock, PumpHead, World
+from sdl.simulators.world import Acting, BenchAir, HeatedBlock, PumpHead, World
 
 Array = NDArray[np.float64]
 
@@ -42,7 +42,7 @@ BANDS: dict[str, tuple[Band, ...]] = {
 }
 
 
-class FlowCell:
+class FlowCell(Acting):
     """The cell behind the reactor: a `DetectorPart`."""
 
     axis_name = "wavelength"
@@ -55,6 +55,7 @@ class FlowCell:
 
     def sample(self, integration_s: float) -> Array:
         """Return (w,) transmittance of what is in the cell, however long was integrated."""
+        self._act(self._world.now, "exposure", seconds=integration_s)
         return 10.0 ** -self.absorbance(self.axis)
 
     def absorbance(self, wavelengths_nm: Array) -> Array:

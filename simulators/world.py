@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sdl.simulators.parts import Acting as Acting
 from sdl.simulators.parts import BenchAir as BenchAir
 from sdl.simulators.parts import DetectorPart as DetectorPart
 from sdl.simulators.parts import HeatedBlock as HeatedBlock
@@ -61,6 +62,18 @@ class World(ABC):
             key = zlib.crc32(name.encode())
             self._generators[name] = np.random.default_rng([self._seed, key])
         return self._generators[name]
+
+    def tell_actions(self, told: Callable[[dict[str, Any]], None]) -> None:
+        """Call `told` with each physical action from now on, as the parts say it (`Acting`).
+
+        :param told: takes `t` (s since the world began), `part`, `action` and what belongs to it;
+            all of it JSON.
+        """
+        for name, part in self.parts.items():
+            if isinstance(part, Acting):
+                part.tell_actions(
+                    lambda said, name=name: told({"t": said["t"], "part": name, **said})
+                )
 
     @abstractmethod
     def step(self, t: float, dt: float) -> None:

@@ -85,6 +85,25 @@ def campaign(old: str, new: str, *says: str, line: int | None = None) -> Case:
 
 
 WHOLE = ""  # replaces the whole file
+WORLD = "world: {use: snar_flow, seed: 1}\n"
+
+
+def more(text: str, *says: str, line: int | None = 10) -> Case:
+    """A lab file with one more line, the tenth."""
+    return lab(WORLD, f"{WORLD}{text}\n", *says, line=line)
+
+
+def limit(text: str, *says: str) -> Case:
+    return more(f"safety: {{limits: {{{text}}}}}", *says)
+
+
+def interlock(text: str, *says: str) -> Case:
+    return more(f"safety: {{interlocks: [{text}]}}", *says)
+
+
+def item(text: str, *says: str) -> Case:
+    return more(f"inventory: {{water: {{{text}}}}}", *says)
+
 
 CASES = [
     # -- no YAML, or not the YAML that is wanted
@@ -140,6 +159,60 @@ CASES = [
     lab("seed: 1", "speed: 1", "world.speed", "not an option", line=9),
     lab("part: substrate", "part: subtsrate", "subtsrate", "substrate", line=6),
     lab("part: substrate", "part: substrate, noise: loud", "noise", line=6),
+    # -- lab: limits
+    limit("oven: {high: 3}", "oven", "no instrument 'oven'", "feed, amine, reactor"),
+    limit("feed.speed: {high: 3}", "no signal 'speed'", "feed.rate"),
+    limit("reactor: {low: 90, high: 20}", "low (90) should not be above high (20)"),
+    limit("reactor: {}", "limits nothing"),
+    limit("reactor: {max: 3}", "max", "not a known key", "max_step"),
+    limit("reactor: {high: hot}", "high", "number"),
+    limit("reactor: {high: .inf}", "high", "finite"),
+    limit("reactor: {max_step: -3}", "max_step", "greater than 0"),
+    limit("reactor.temperature: {high: 90}", "reactor.temperature cannot be set"),
+    limit("2nd: {high: 90}", "2nd", "instrument.signal"),
+    # -- lab: interlocks
+    interlock("reactor wants feed.rate < 3", "column 9", "needs"),
+    interlock("reactor needs feed.rate <", "column 26", "a number", "found the end"),
+    interlock("reactor needs feed.rate = 3", "column 25", "one of <"),
+    interlock("oven needs feed.rate < 3", "no instrument 'oven'", "feed, amine, reactor"),
+    interlock("reactor needs hood.flow < 3", "no instrument 'hood'"),
+    interlock("reactor needs feed.flow < 3", "feed has no signal 'flow'", "feed.rate"),
+    interlock("reactor.power needs feed.rate < 3", "reactor has no signal 'power'"),
+    interlock("reactor needs feed < 3", "feed is no signal", "feed.rate"),
+    interlock("reactor needs feed.rate < 3 L/h", "feed.rate is in mL/min", "3 L/h is in L/h"),
+    interlock("reactor needs feed.rate", "feed.rate is a number", "true or false"),
+    interlock("reactor needs feed.status < 3", "feed.status is text", "a number"),
+    interlock("reactor needs 1 < 2", "asks no signal"),
+    interlock("{rule: reactor needs feed.rate < 3, max_age: 0}", "max_age", "greater than 0"),
+    interlock("{rule: reactor needs feed.rate < 3, period: 0}", "period", "0.05"),
+    interlock("{needs: feed.rate < 3}", "rule", "missing"),
+    interlock("3", "interlocks", "10"),
+    more("safety: {interlock: []}", "interlock", "not a known key", "interlocks, limits"),
+    more("safety: {stop_timeout: 0}", "stop_timeout", "greater than 0"),
+    more("safety: rules.yaml", "'rules.yaml' cannot be used", "there is no such file"),
+    more("safety: 3", "safety", "SafetyRules"),
+    more("safety: plans", "'plans' cannot be used", "is a folder"),
+    # -- lab: inventory
+    item("amount: 5, units: mL", "nothing takes or fills it"),
+    item("units: mL, taken_by: {feed: negative}", "amount", "missing"),
+    item("amount: -5, taken_by: {feed: negative}", "amount", "greater than or equal to 0"),
+    item("amount: 5, capacity: 4, taken_by: {feed: negative}", "amount (5)", "capacity (4)"),
+    item("amount: 3, capacity: 4, low: 5, taken_by: {feed: each}", "low (5)", "capacity (4)"),
+    item("amount: 5, taken_by: {fed: negative}", "no instrument 'fed'", "feed, amine"),
+    item("amount: 5, taken_by: {feed: down}", "'positive', 'negative' or 'each'", "down"),
+    item("amount: 5, taken_by: {reactor: positive}", "absolute, not relative", "each"),
+    item("amount: 5, filled_by: {feed.dispensed: positive}", "feed.dispensed cannot be set"),
+    # -- lab: notify, watchdog, retries
+    more("notify: someone", "notify", "list"),
+    more("notify: [3]", "notify", "string"),
+    more("watchdog: {timeout: 1, beat: 0.5}", "beat (0.5)", "a third of timeout: 0.333"),
+    more("watchdog: {timeout: 61}", "timeout", "60"),
+    more("watchdog: {beat: 0}", "beat", "greater than 0"),
+    more("watchdog: sometimes", "watchdog"),
+    lab("address: 1", "address: 1, retries: {set: 2}", "set is relative here", line=7),
+    lab("wire: heater", "wire: heater, retries: {set: 11}", "retries.set", "10", line=8),
+    lab("wire: heater", "wire: heater, retries: {read: 1.5}", "retries.read", "integer", line=8),
+    lab("wire: heater", "wire: heater, retries: {kickoff: 1}", "retries", "'set'", line=8),
     # -- campaign: keys and values
     campaign("campaign: trial-run\n", "", "campaign", "missing"),
     campaign("campaign: trial-run", "campaign: a/b", "campaign", line=1),

@@ -12,9 +12,10 @@ TINY = {
     "demo_hypervolume": ["--seeds", "0-0", "--trials", "4", "--direct"],
     "signals": ["--signals", "3", "--rounds", "1", "--sets", "5"],
     "loop_stall": ["--suggestions", "1", "--trials", "4", "--documents", "3"],
-    "journal": ["--count", "10"],
+    "journal": ["--count", "10", "--seconds", "1"],
     "twin_speed": ["--trials", "1"],
     "wires": ["20"],
+    "stop": ["--rounds", "1", "--instruments", "3"],
 }
 BASELINE = {
     "demo_hypervolume": "sobol",
@@ -23,6 +24,7 @@ BASELINE = {
     "journal": "sqlite3 INSERT",
     "twin_speed": "world alone",
     "wires": "raw throughput",
+    "stop": "baseline: open connection",
 }
 
 

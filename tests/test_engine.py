@@ -1,4 +1,4 @@
-"""Plans on engines: what the witness hears, where a stop ends a plan, many engines on one loop."""
+"""Plans on engines: what the witness hears, pauses and aborts, many engines on one loop."""
 
 import asyncio
 import threading
@@ -10,7 +10,6 @@ from typing import Any
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 import pytest
-from bluesky import Msg
 from bluesky.utils import FailedStatus
 from ophyd_async.core import AsyncStatus, Device
 
@@ -41,13 +40,11 @@ class Plunger(Device):
 
 
 class Heard:
-    """A witness that remembers, and wants a stop when it is told to."""
+    """A witness that remembers, or fails when it is told to."""
 
     def __init__(self) -> None:
-        self.steps: list[str] = []
         self.documents: list[str] = []
-        self.why: str | None = None
-        self.stop_after = 10**9
+        self.waits: list[int] = []
         self.failing: Exception | None = None
 
     def document(self, name: str, doc: dict[str, Any]) -> None:
@@ -55,18 +52,8 @@ class Heard:
             raise self.failing
         self.documents.append(name if name != "stop" else f"stop {doc['exit_status']}")
 
-    def step(self, number: int, message: Msg) -> None:
-        self.steps.append(f"{number} {message.command}")
-        if number >= self.stop_after:
-            self.why = "a person said so"
-
-    def step_ended(self, number: int, answer: Any, error: BaseException | None) -> None:
-        self.steps.append(f"{number} {'failed' if error else 'ended'}")
-
-    def waiting(self, statuses: Any) -> None: ...
-
-    def stop_wanted(self) -> str | None:
-        return self.why
+    def waiting(self, statuses: Any) -> None:
+        self.waits.append(len(statuses or ()))
 
 
 @contextmanager
@@ -98,59 +85,80 @@ def test_a_plan_returns_what_it_returns():
         assert run(loop, plan) == {"y": 1.0}
 
 
-def test_steps_are_numbered_in_the_order_of_the_plan():
-    plunger, heard = Plunger("p"), Heard()
+def test_the_witness_hears_of_documents_and_of_what_is_waited_for():
+    plunger, other, heard = Plunger("p"), Plunger("q"), Heard()
 
     @bpp.run_decorator()
     def plan():
-        yield from bps.checkpoint()
-        yield from bps.mv(plunger, 1.0)
-        yield from bps.sleep(5)
+        yield from bps.mv(plunger, 1.0, other, 2.0)
 
     with lab_loop() as loop:
         run(loop, plan, heard)
-    assert heard.steps == ["1 set", "1 ended", "2 sleep", "2 ended"]
     assert heard.documents == ["start", "stop success"]
+    assert heard.waits == [2, 0]
 
 
-def test_a_stop_lets_what_has_begun_come_to_its_end():
-    plunger, other, heard, cleaned = Plunger("p"), Plunger("q"), Heard(), []
-    heard.stop_after = 1
+def test_what_a_plan_moved_is_stopped_at_its_end():
+    plunger = Plunger("p")
+    with lab_loop() as loop:
+        run(loop, lambda: bps.mv(plunger, 1.0))
+    assert plunger.moves == ["begin 1.0", "end 1.0", "stop"]
 
-    def clean_up():
-        cleaned.append(True)
-        yield from bps.mv(plunger, 0.0)
 
-    @bpp.run_decorator()
-    def plan():
-        yield from bpp.finalize_wrapper(bps.mv(plunger, 1.0, other, 2.0), clean_up)
-        yield from bps.mv(plunger, 3.0)
+def test_a_paused_engine_goes_on_in_the_same_call():
+    engines: list[Engine] = []
 
-    with lab_loop() as loop, pytest.raises(StoppedError, match="a person said so"):
-        run(loop, plan, heard)
+    async def main(loop: Loop) -> Any:
+        engine = await Engine.start(loop)
+        engines.append(engine)
+
+        def plan():
+            yield from bps.checkpoint()
+            yield from bps.sleep(3)
+            return "done"
+
+        return await engine.run(plan(), Heard(), metadata={})
+
+    with lab_loop(speed=10) as loop:
+        future = asyncio.run_coroutine_threadsafe(main(loop), loop)
+        while not engines:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        engines[0].pause()
+        time.sleep(0.1)
+        assert not future.done()
+        engines[0].resume()
+        assert future.result(20) == "done"
+
+
+def test_an_engine_that_is_paused_can_be_aborted():
+    engines, cleaned = [], []
+
+    async def main(loop: Loop) -> Any:
+        engine = await Engine.start(loop)
+        engines.append(engine)
+
+        def plan():
+            yield from bps.checkpoint()
+            yield from bps.sleep(3)
+
+        def clean():
+            cleaned.append(True)
+            yield from bps.null()
+
+        whole = bpp.finalize_wrapper(plan(), clean)
+        return await engine.run(whole, Heard(), metadata={})
+
+    with lab_loop(speed=10) as loop:
+        future = asyncio.run_coroutine_threadsafe(main(loop), loop)
+        while not engines:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        engines[0].pause()
+        engines[0].abort("enough")
+        with pytest.raises(StoppedError, match="enough"):
+            future.result(20)
     assert cleaned == [True]
-    assert plunger.moves[:4] == ["begin 1.0", "end 1.0", "begin 0.0", "end 0.0"]
-    assert other.moves[:2] == ["begin 2.0", "end 2.0"]
-    assert "begin 3.0" not in plunger.moves
-    assert heard.documents[-1] == "stop abort"
-
-
-def test_a_stop_does_not_wait_for_a_furnace():
-    class Furnace(Plunger):
-        effect = Effect.ABSOLUTE
-
-    furnace, heard = Furnace("f"), Heard()
-    heard.stop_after = 1
-
-    @bpp.run_decorator()
-    def plan():
-        yield from bps.abs_set(furnace, 900.0, group="heat")
-        yield from bps.sleep(86400)
-        yield from bps.wait("heat")
-
-    with lab_loop() as loop, pytest.raises(StoppedError):
-        run(loop, plan, heard)
-    assert heard.steps == ["1 set", "1 ended"]
 
 
 def test_an_abort_does_not_wait_for_the_step():

@@ -17,7 +17,7 @@ from sdl import plugins
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("drivers", "optimizers", "plans", "simulators")
-EXTRAS = ("dev", "pandas", "postgresql", "tiled")
+EXTRAS = ("dev", "notify", "pandas", "postgresql", "tiled")
 NAMES = [(room, name) for room in get_args(plugins.Room) for name in plugins.names(room)]
 
 FOREIGN = {

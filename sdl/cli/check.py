@@ -29,6 +29,10 @@ def summary(campaign: "Campaign", lab: "Lab") -> Iterator[str]:
     ):
         yield f"  {label}  {goal.direction} {name} {goal.units}".rstrip()
     yield f"  plan        {campaign.plan_name}"
+    if campaign.recovery_name is not None:
+        yield f"  recovery    {campaign.recovery_name}, after a trial that failed"
+    if len(campaign.stations) > 1:
+        yield f"  stations    {len(campaign.stations)}, {campaign.parallel} trials at once"
     yield f"  optimizer   {campaign.optimizer.use}, seed {campaign.seed}"
     yield f"  budget      {budget_words(campaign.budget)}"
     yield f"  lab         {lab.lab}, {_twin_words(lab)}"

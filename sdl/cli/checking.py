@@ -64,7 +64,8 @@ def _readable_campaign(document: Document) -> Campaign | None:
     campaign = Campaign.model_construct(
         campaign="?",
         plan=data["plan"],
-        instruments={n: path for n, path in named.items() if isinstance(path, str)},
+        recovery=recovery if isinstance(recovery := data.get("recovery"), str) else None,
+        instruments={n: paths for n, given in named.items() if (paths := _paths(given))},
         fixed={n: given["fixed"][n] for n in _names(given["fixed"])},
         parameters=parameters,
         constraints=_or(tuple[LinearConstraint, ...], data.get("constraints"), ()) if whole else (),
@@ -75,6 +76,13 @@ def _readable_campaign(document: Document) -> Campaign | None:
     )
     campaign._document = document  # noqa: SLF001 (half a campaign)
     return campaign
+
+
+def _paths(given: object) -> str | tuple[str, ...] | None:
+    """An instrument, or one for each station; None where it is neither."""
+    if isinstance(given, list) and all(isinstance(path, str) for path in given):
+        return tuple(given) or None
+    return given if isinstance(given, str) and given else None
 
 
 def _or(kind: Any, given: object, otherwise: Any) -> Any:
@@ -121,7 +129,7 @@ def _for_names(place: Path, campaign: Campaign) -> Lab:
     """
     lab = _what_is_readable(place)
     names = _names(lab.document.data.get("instruments"))
-    asked_for = [path.partition(".")[0] for path in campaign.instruments.values()]
+    asked_for = [p.partition(".")[0] for station in campaign.stations for p in station.values()]
     for name in names or asked_for:
         lab.instruments.setdefault(name, InstrumentEntry.model_construct(driver="?"))
     return lab

@@ -9,6 +9,7 @@ from sdl.cli.snapshot import Snapshot
 from sdl.journal import ENDED, Journal, Trial, TrialState
 
 FAILURE = re.compile(r"trial \d+ failed: ")
+AGAIN = re.compile(r"in doubt|settled")  # what may happen to a trial more than once
 LAST = 10**9  # a note comes after what a trial did in the same moment
 
 Event = tuple[float, int, int, str]  # time, trial, order of events of one moment, text
@@ -28,17 +29,27 @@ class Lines:
     def _begin(self) -> None:
         """What was before this start is told in one line."""
         shot = snapshot.take(self._journal, self._campaign)
-        for trial in shot.trials:
+        owner = self._journal.owner(shot.campaign.lab)
+        now = owner.epoch if owner is not None else None
+        trials = [t for t in shot.trials if t.epoch != now]  # this runtime may be at work already
+        for trial in trials:
             self._told |= {(trial.number, text) for _, _, _, text in self._events(trial, shot)}
         before = [n for n in shot.notes if n.text != "started"]
         self._note = before[-1].id if before else 0
+        self._before = {t.number: t.state for t in shot.trials}
         if shot.counted:
             self._write(f"going on with {shot.campaign.name}: {shot.counted} trials are done")
+        for trial in trials:
+            if trial.state is TrialState.RUNNING:
+                self._write(f"trial {trial.number} was interrupted; it goes on with its sample")
+            elif trial.state is TrialState.IN_DOUBT:
+                self._write(f"trial {trial.number} is in doubt; {_to_type(trial)}")
 
     def look(self) -> None:
         """Print what is new."""
         shot = snapshot.take(self._journal, self._campaign)
         events = [e for trial in shot.trials for e in self._events(trial, shot)]
+        events += self._resolved(shot)
         new = [e for e in events if (e[1], e[3]) not in self._told]
         self._told |= {(number, text) for _, number, _, text in new}
         for note in self._journal.notes(self._note, self._campaign):
@@ -53,6 +64,17 @@ class Lines:
     def say(self, text: str) -> None:
         self._write(text)
 
+    def _resolved(self, shot: Snapshot) -> list[Event]:
+        """Trials that were in doubt and go on; they may be in doubt again."""
+        states, found = {t.number: t.state for t in shot.trials}, []
+        for number, before in self._before.items():
+            if before is TrialState.IN_DOUBT and states.get(number) is TrialState.RUNNING:
+                again = {(n, text) for n, text in self._told if n == number and AGAIN.search(text)}
+                self._told -= again
+                found.append((shot.newest, number, 3, f"trial {number} was settled and goes on"))
+        self._before = states
+        return found
+
     def _events(self, trial: Trial, shot: Snapshot) -> list[Event]:
         name, number = f"trial {trial.number}", trial.number
         found: list[Event] = []
@@ -62,8 +84,15 @@ class Lines:
             found.append((trial.started_at, number, 1, f"{name} started"))
         if trial.state in ENDED or trial.state is TrialState.IN_DOUBT:
             at = trial.ended_at or shot.newest
-            found.append((at, number, 2, f"{name} {trial.state}{_end(trial, shot)}"))
+            text = f"{name} {words.state(trial.state)}{_end(trial, shot)}"
+            if trial.state is TrialState.IN_DOUBT:
+                text += f"; {_to_type(trial)}"
+            found.append((at, number, 2, text))
         return found
+
+
+def _to_type(trial: Trial) -> str:
+    return f"to settle it: sdl resolve {trial.number} --done|--not-done|--retry|--abandon --note …"
 
 
 def _end(trial: Trial, shot: Snapshot) -> str:

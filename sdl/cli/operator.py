@@ -48,4 +48,6 @@ class Operator:
             session.stop("by the operator, after the current step")
             return FIRST
         session.abort("by the operator, at once")
+        if self._wish > 2:
+            session.give_up()
         return SECOND if self._wish == 2 else PATIENCE

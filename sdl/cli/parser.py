@@ -26,14 +26,19 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--version", action="version", version=f"sdl {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_init, _check, _run, _status, _report, _instruments, _simulate, _follow):
+    for add in (
+        *(_init, _check, _run, _status, _stop, _pause, _resume, _abort, _resolve, _release),
+        *(_history, _verify, _inventory, _report, _instruments, _simulate, _follow),
+    ):
         add(commands)
     return parser.parse_args(arguments)
 
 
-def _command(commands: Any, name: str, text: str, more: str = "") -> Parser:
+def _command(
+    commands: Any, name: str, text: str, more: str = "", *, module: str | None = None
+) -> Parser:
     parser: Parser = commands.add_parser(name, help=text, description=f"{text}. {more}".strip())
-    parser.set_defaults(run=lambda options: _module(name).run(options))
+    parser.set_defaults(run=lambda options: _module(module or name).run(options))
     return parser
 
 
@@ -79,6 +84,111 @@ def _status(commands: Any) -> None:
     parser.add_argument("--watch", action="store_true", help="keep looking, until Ctrl-C")
 
 
+def _stop(commands: Any) -> None:
+    text = "STOP: put all instruments of a lab into their safe state, now"
+    more = "It works while plans, the journal's disk or the runtime hang."
+    parser = _command(commands, "stop", text, more)
+    parser.set_defaults(run=lambda o: _module("wishes" if o.after_step else "stop").run(o))
+    parser.set_defaults(wish="stop")
+    _place(parser)
+    _why(parser)
+    parser.add_argument(
+        "--after-step",
+        action="store_true",
+        help="an orderly end instead: after the current steps, as Ctrl-C once",
+    )
+
+
+def _pause(commands: Any) -> None:
+    text = "begin no further step until `sdl resume`"
+    more = "What is under way goes on; a sample that may not wait that long fails."
+    _wish(commands, "pause", text, more)
+
+
+def _resume(commands: Any) -> None:
+    _wish(commands, "resume", "go on after `sdl pause`")
+
+
+def _abort(commands: Any) -> None:
+    text = "end one trial; its clean-up and recovery run, the campaign goes on"
+    _wish(commands, "abort", text, trial=True)
+
+
+def _wish(commands: Any, name: str, text: str, more: str = "", *, trial: bool = False) -> None:
+    parser = _command(commands, name, text, more, module="wishes")
+    parser.set_defaults(wish=name)
+    if trial:
+        _trial(parser)
+    _place(parser)
+    _why(parser)
+
+
+def _resolve(commands: Any) -> None:
+    text = "settle a trial in doubt, or give up an interrupted one"
+    more = "From any terminal, whether a runtime is at work or not."
+    parser = _command(commands, "resolve", text, more)
+    _trial(parser)
+    _place(parser)
+    verdict = parser.add_mutually_exclusive_group(required=True)
+    for word, said in (
+        ("done", "the step in question happened, all of it: it is not repeated"),
+        ("not-done", "nothing of it happened: it is done again, all of it"),
+        ("retry", "ask the instrument again, or enter the plan again: what was wrong is put right"),
+        ("abandon", "give the trial up; its instruments are free"),
+    ):
+        verdict.add_argument(
+            f"--{word}", dest="verdict", action="store_const", const=word, help=said
+        )
+    parser.add_argument(
+        "--step", type=_seed, metavar="N", help="which step, where several are in question"
+    )
+    _note(parser, "how you know")
+
+
+def _release(commands: Any) -> None:
+    text = "let an instrument in quarantine be used again"
+    parser = _command(commands, "release", text)
+    parser.add_argument("instrument", metavar="INSTRUMENT", help="as the lab file names it")
+    _place(parser)
+    _note(parser, "what was done about it")
+
+
+def _history(commands: Any) -> None:
+    text = "tell what happened to the sample of a trial, line by line"
+    more = "Times are those of the lab."
+    parser = _command(commands, "history", text, more)
+    _trial(parser)
+    _place(parser)
+    parser.add_argument(
+        "--steps", action="store_true", help="each step, also those that only look or wait"
+    )
+
+
+def _verify(commands: Any) -> None:
+    text = "recompute the audit's chain of hashes and say where it breaks"
+    parser = _command(commands, "verify", text, "Exit code 1 where it does.")
+    _place(parser)
+    parser.add_argument(
+        "--export", type=Path, metavar="FILE", help="write the head as an anchor, to keep elsewhere"
+    )
+    parser.add_argument(
+        "--anchor", type=Path, metavar="FILE", help="an exported head that the record must contain"
+    )
+
+
+def _inventory(commands: Any) -> None:
+    text = "show what is left of reagents, vials and waste"
+    parser = _command(commands, "inventory", text)
+    _place(parser)
+    parser.add_argument(
+        "--book",
+        nargs=2,
+        metavar=("ITEM", "CHANGE"),
+        help="book a CHANGE of an ITEM: a refill (+100) or an emptying (-2000), in its units",
+    )
+    parser.add_argument("--note", metavar="TEXT", help="with --book: what was filled or emptied")
+
+
 def _report(commands: Any) -> None:
     text = "write what a campaign has found as one HTML file"
     parser = _command(commands, "report", text)
@@ -107,6 +217,12 @@ def _simulate(commands: Any) -> None:
         help="write a lab file that leads to the simulators, for `sdl run … --lab FILE`",
     )
     parser.add_argument("--seed", type=_seed, metavar="N", help="of the world; default: the lab's")
+    parser.add_argument(
+        "--actions",
+        type=Path,
+        metavar="FILE",
+        help="append a line of JSON for everything that physically happens",
+    )
     parser.add_argument(
         "--speed",
         type=_factor,
@@ -147,6 +263,20 @@ def _journal(parser: Parser) -> None:
     parser.add_argument(
         "--journal", metavar="URL", help="a file or postgresql:// URL; default: what the lab says"
     )
+
+
+def _trial(parser: Parser) -> None:
+    parser.add_argument(
+        "trial", metavar="TRIAL", help="its number (7), or campaign/number (snar-flow/7)"
+    )
+
+
+def _why(parser: Parser) -> None:
+    parser.add_argument("--why", metavar="TEXT", default="", help="the reason, for the record")
+
+
+def _note(parser: Parser, what: str) -> None:
+    parser.add_argument("--note", required=True, metavar="TEXT", help=f"{what}, for the record")
 
 
 def _place(parser: Parser) -> None:

@@ -22,6 +22,8 @@ class Place:
     campaign: str | None
     folder: Path
     """Where reports and logs go."""
+    lab: Path
+    """The lab file; it may be gone, or wrong."""
 
 
 def find(options: Namespace) -> Place:
@@ -40,8 +42,9 @@ def find(options: Namespace) -> Place:
         campaign = _text(words, "campaign")
         lab = lab or target.parent / (_text(words, "lab") or "lab.yaml")
     if options.journal:
-        return Place(options.journal, campaign, target if target.is_dir() else target.parent)
-    return Place(_of_lab(lab, twin=options.twin), campaign, lab.parent)
+        folder = target if target.is_dir() else target.parent
+        return Place(options.journal, campaign, folder, lab)
+    return Place(_of_lab(lab, twin=options.twin), campaign, lab.parent, lab)
 
 
 def _of_lab(lab: Path, *, twin: bool) -> str:

@@ -129,12 +129,22 @@ def _until_the_end(session: "Session", operator: Any, watcher: Any) -> "Ending":
         message = operator.act(session)
         if message is not None:
             watcher.say(message)
+        for line in session.latest_news():
+            watcher.say(line)
         watcher.look()
         try:
             session.wait(PERIOD)
         except TimeoutError:
             continue
     return session.wait()
+
+
+def _head(journal: str) -> str:
+    from sdl.cli.verify import head_words
+    from sdl.journal import Journal
+
+    with Journal.open(journal, readonly=True) as record:
+        return head_words(record.audit_head())
 
 
 def _print_best(journal: Any, name: str) -> None:
@@ -155,5 +165,6 @@ def _say_what_next(options: Namespace, journal: str, log: Path) -> None:
     target += " --twin" if options.twin else ""
     target += f" --journal {without_password(options.journal)}" if options.journal else ""
     print(f"\nThe record is in {without_password(journal)}; what libraries logged, in {log}.")
+    print(f"The audit's head is {_head(journal)}")
     print(f"  sdl report {target}   writes it as a page")
     print(f"  sdl run {target}   goes on where it ended (where the budget is spent: raise it)")

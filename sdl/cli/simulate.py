@@ -3,7 +3,8 @@
 import asyncio
 import signal
 from argparse import Namespace
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from sdl.errors import ConfigError
 
 if TYPE_CHECKING:
     from sdl.lab import Lab
+
+Told = Callable[[dict[str, Any]], None]
 
 OWN_ROOMS = ("drivers", "simulators", "worlds", "plans", "optimizers")
 
@@ -28,9 +31,41 @@ def run(options: Namespace) -> int:
     if options.seed is not None and lab.world is not None:
         world = lab.world.model_copy(update={"seed": options.seed})
         lab = lab.model_copy(update={"world": world})
-    with logs.nowhere(), asyncio.Runner(loop_factory=lambda: new_loop(options.speed)) as runner:
-        runner.run(_serve(lab, options.write, options.speed))
+    actions: Path | None = getattr(options, "actions", None)
+    if actions is not None and lab.world is None:
+        raise ConfigError(f"--actions {actions}: the lab has no world, so nothing happens")
+    with (
+        logs.nowhere(),
+        _record(actions, lab) as told,
+        asyncio.Runner(loop_factory=lambda: new_loop(options.speed)) as runner,
+    ):
+        runner.run(_serve(lab, options.write, options.speed, told))
     return 0
+
+
+@contextmanager
+def _record(file: Path | None, lab: "Lab") -> Iterator[Told | None]:
+    """What writes the actions of the simulated world: one JSON line each, on disk at once.
+
+    An instrument whose action cannot be written dies: the file is taken for the truth.
+    """
+    import json
+
+    if file is None:
+        yield None
+        return
+    names = {entry.twin.part or name: name for name, entry in lab.instruments.items()}
+    try:
+        lines = file.open("a", buffering=1, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--actions {file}: cannot be written: {error.strerror}") from error
+    with lines:
+
+        def tell(action: dict[str, Any]) -> None:
+            whose = {"t": action["t"], "instrument": names.get(action["part"])}
+            lines.write(json.dumps({**whose, **action}) + "\n")
+
+        yield tell
 
 
 def _refuse_elsewhere(file: Path, lab: Path) -> None:
@@ -46,12 +81,12 @@ def _refuse_elsewhere(file: Path, lab: Path) -> None:
         )
 
 
-async def _serve(lab: "Lab", write: Path | None, speed: float) -> None:
-    from sdl import assembly, clock, endpoints
+async def _serve(lab: "Lab", write: Path | None, speed: float, told: Told | None) -> None:
+    from sdl import endpoints
 
     ended = _ended()
     async with AsyncExitStack() as stack:
-        simulated = assembly.simulators(lab, clock.monotonic)
+        simulated = _simulators(lab, told)
         urls = {}
         for name, devices in simulated.items():
             served = endpoints.serve(lab.wires[name].url, devices)
@@ -66,6 +101,21 @@ async def _serve(lab: "Lab", write: Path | None, speed: float) -> None:
         print(f"ready: {lab.lab}, {len(urls)} wires{faster}; Ctrl-C ends it", flush=True)
         await ended.wait()
     print("ended")
+
+
+def _simulators(lab: "Lab", told: Told | None) -> dict[str, list[Any]]:
+    """The simulators of each wire, on one world that tells what happens in it."""
+    from sdl import assembly, clock
+
+    if told is None:
+        return assembly.simulators(lab, clock.monotonic)
+    world = assembly.build_world(lab, clock.monotonic)
+    world.tell_actions(told)
+    found: dict[str, list[Any]] = {name: [] for name in lab.wires}
+    for name, entry in lab.instruments.items():
+        if entry.wire is not None:
+            found[entry.wire].append(assembly.build_simulator(lab, name, entry, world))
+    return found
 
 
 def _ended() -> asyncio.Event:

@@ -6,11 +6,22 @@ import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from sdl.cli.doubt import in_question
 from sdl.errors import JournalError
-from sdl.journal import Activity, CampaignRecord, Journal, Note, Reading, Trial, TrialState
+from sdl.journal import (
+    Activity,
+    CampaignRecord,
+    Claim,
+    Journal,
+    Note,
+    Reading,
+    Step,
+    Trial,
+    TrialState,
+)
 from sdl.pareto import pareto_front
 from sdl.space import Objective
 
@@ -29,6 +40,10 @@ class Snapshot:
     notes: Sequence[Note]
     running: str
     """Who runs it, in words; empty if nobody does."""
+    doubts: Mapping[int, Sequence[Step]] = field(default_factory=dict)
+    """The steps that a person has to settle, by trial in doubt."""
+    claims: Mapping[str, Claim] = field(default_factory=dict)
+    """Who holds which instrument of the lab."""
 
     @property
     def simulated(self) -> bool:
@@ -91,9 +106,11 @@ class Snapshot:
         """What the runtime does beside trials."""
         if not self.running:
             return ""
+        state = str(self.activities["runtime"].value.get("state", ""))
+        if state.startswith("paused"):
+            return state
         if "optimizer" in self.activities:
             return str(self.activities["optimizer"].value.get("doing", ""))
-        state = str(self.activities["runtime"].value.get("state", ""))
         return "" if state == "running" and self.in_flight else state
 
     def seconds_left(self) -> float | None:
@@ -121,15 +138,18 @@ def take(journal: Journal, campaign: str | None = None) -> Snapshot:
     :raises JournalError: there is no such campaign, or none at all.
     """
     record = journal.campaign(campaign) if campaign else latest(journal)
-    activities = journal.activities()
+    activities, trials = journal.activities(), journal.trials(record.name)
+    doubtful = [t for t in trials if t.state is TrialState.IN_DOUBT]
     return Snapshot(
         journal.place,
         record,
-        journal.trials(record.name),
+        trials,
         activities,
         journal.readings(),
         journal.notes(campaign=record.name, limit=30, newest=True),
         running(journal, record, activities),
+        {t.number: in_question(journal.steps(t)) for t in doubtful},
+        journal.claims(record.lab),
     )
 
 

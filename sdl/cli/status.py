@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sdl.cli.places import Place
     from sdl.journal import CampaignRecord, Journal
 
 WATCH_PERIOD = 0.5  # s
@@ -23,20 +24,23 @@ def run(options: Namespace) -> int:
         console.print(f"{journal.place}", style="dim", soft_wrap=True)
         if options.watch:
             return _watch(journal, place.campaign, console)
-        _show(journal, place.campaign, console)
+        _show(journal, place, console)
     return 0
 
 
-def _show(journal: "Journal", campaign: str | None, console: Any) -> None:
-    from sdl.cli import snapshot, view
+def _show(journal: "Journal", place: "Place", console: Any) -> None:
+    from sdl.cli import inventory, snapshot, view
 
-    shot = snapshot.take(journal, campaign)
+    shot = snapshot.take(journal, place.campaign)
     others = [r for r in journal.campaigns() if r.name != shot.campaign.name]
     for record in others:
         console.print(f"{record.name}: {_states(journal, record)}", style="dim", soft_wrap=True)
     counts = _states(journal, shot.campaign)
     console.print(*view.screen(shot, view.Room(console.width, None)).renderables, sep="\n")
     console.print(f"\n{shot.campaign.name}: {counts}", soft_wrap=True)
+    left = journal.balances(shot.campaign.lab)
+    if left:
+        console.print(f"inventory: {inventory.line(place.lab, left)}", soft_wrap=True)
     for key, activity in journal.activities().items():
         if key.startswith("follower/"):
             console.print(_follower(key.removeprefix("follower/"), activity.value), soft_wrap=True)
@@ -48,7 +52,9 @@ def _follower(name: str, said: dict[str, Any]) -> str:
 
 
 def _states(journal: "Journal", record: "CampaignRecord") -> str:
-    counts = Counter(str(t.state) for t in journal.trials(record.name))
+    from sdl.cli import words
+
+    counts = Counter(words.state(t.state) for t in journal.trials(record.name))
     said = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     return said or "no trials yet"
 

@@ -11,7 +11,7 @@ from rich.rule import Rule
 from rich.table import Column, Table
 from rich.text import Text
 
-from sdl.cli import words
+from sdl.cli import doubt, words
 from sdl.cli.snapshot import Snapshot
 from sdl.journal import Trial, TrialState
 
@@ -20,6 +20,7 @@ FRESH_SIMULATED, STALE_SIMULATED = 1800.0, 7200.0  # a virtual day passes betwee
 ENOUGH_FOR_A_CAUSE = 15  # characters; else it stands in the notes
 FIXED_WIDTH, NARROWEST = 18, 7  # characters: trial, state, what went wrong; a number
 MOST_BEST = 6
+ROOMY = 30  # lines; on a smaller screen what waits for a person goes before the best trials
 
 STYLES: Mapping[TrialState, str] = {
     TrialState.COMPLETED: "green",
@@ -47,17 +48,20 @@ def screen(shot: Snapshot, room: Room, *, ended: str | None = None, here: str = 
     :param ended: why it is over, if it is.
     :param here: what the header says beside the lab's own time, e.g. the time left in this room.
     """
-    notes = shot.notes[-3:] if room.height else shot.notes[-10:]
+    waiting = _fitting(list(_waiting(shot)), room)
+    notes = shot.notes[-(1 if waiting else 3) :] if room.height else shot.notes[-10:]
     instruments = list(_instruments(shot))
-    front = shot.best[:MOST_BEST]
+    most = 1 if waiting and room.height and room.height < ROOMY else MOST_BEST
+    front = shot.best[:most]
     flights = list(_flights(shot)) if ended is None else []
     parts: list[RenderableType] = [*_header(shot, room, ended, here)]
-    below = [*_section("now", flights), *_section("instruments", instruments)]
+    below = [*_section("now", flights), *_section("waits for a person", waiting)]
+    below += _section("instruments", instruments)
     below += _section("notes", [_note(shot, note) for note in notes])
     used = 4 + _lines(below) + _heading_lines(shot, room) + (1 + len(front) if front else 0)
     shown = None if room.height is None else max(room.height - used, 3)
     parts += _trials("trials", shot.trials if shown is None else shot.trials[-shown:], shot, room)
-    return Group(*parts, *best(shot, room, MOST_BEST, headed=False), *below)
+    return Group(*parts, *best(shot, room, most, headed=False), *below)
 
 
 def best(
@@ -77,7 +81,8 @@ def _header(shot: Snapshot, room: Room, ended: str | None, here: str) -> Iterato
     bench = f"the twin of {shot.campaign.lab}" if shot.simulated else shot.campaign.lab
     title = Text.assemble((shot.campaign.name, "bold"), " on ", bench)
     state = ended or shot.doing or (f"running, {shot.running}" if shot.running else "not running")
-    right = Text(state, style="bold green" if ended else "cyan")
+    paused = state.startswith("paused")
+    right = Text(state, style="bold green" if ended else "bold yellow" if paused else "cyan")
     line = Table.grid(Column(ratio=1, no_wrap=True), Column(justify="right"), expand=True)
     line.add_row(title, right)
     yield line
@@ -151,7 +156,7 @@ def _trials(
     for trial in trials:
         numbers = {**trial.parameters, **(trial.outcomes or {})}
         cells = [Text(words.value(numbers.get(c.name)), no_wrap=True) for c in columns]
-        state = Text(str(trial.state), style=STYLES.get(trial.state, "dim"))
+        state = Text(words.state(trial.state), style=STYLES.get(trial.state, "dim"))
         said = _first_line(trial.cause) if rest > ENOUGH_FOR_A_CAUSE else ""
         why = Text(said, style="red", no_wrap=True, overflow="ellipsis")
         table.add_row(str(trial.number), state, *cells, why)
@@ -170,7 +175,7 @@ def _flights(shot: Snapshot) -> Iterator[RenderableType]:
     for trial, doing in shot.in_flight:
         text = f"trial {trial.number}"
         if not shot.running:
-            yield Text(f"{text} was running when its runtime ended; the same command goes on")
+            yield _line(f"{text} was interrupted; it waits for `sdl run` to go on with it")
             continue
         if "step" in doing:
             what = LONG_NUMBER.sub(lambda n: f"{float(n[0]):.4g}", str(doing.get("doing", "")))
@@ -180,6 +185,37 @@ def _flights(shot: Snapshot) -> Iterator[RenderableType]:
         bar = "" if part is None else ProgressBar(total=1.0, completed=part, width=20)
         grid.add_row(Text(text), bar, "" if part is None else f"{part:5.0%}")
         yield grid
+
+
+def _waiting(shot: Snapshot) -> Iterator[RenderableType]:
+    """What goes on only when somebody types something."""
+    for trial in (t for t in shot.trials if t.number in shot.doubts):
+        held = [name for name, claim in shot.claims.items() if claim.trial == trial.id]
+        holds = f"; it holds {', '.join(held)}" if held else ""
+        yield _line(f"trial {trial.number} is in doubt{holds}", "bold red")
+        for step in shot.doubts[trial.number]:
+            yield _line(f"  {doubt.named(step)}: {doubt.evidence(step) or 'nobody heard its end'}")
+        if not shot.doubts[trial.number] and trial.cause:
+            yield _line(f"  {_first_line(trial.cause)}")
+        yield _line(
+            f"  sdl resolve {trial.number} --done|--not-done|--retry|--abandon --note …", "yellow"
+        )
+    for name, claim in shot.claims.items():
+        if claim.quarantined is not None:
+            yield _line(f"{name} is in quarantine: {_first_line(claim.quarantined)}", "bold red")
+            yield _line(f"  sdl release {name} --note …", "yellow")
+
+
+def _fitting(lines: list[RenderableType], room: Room) -> list[RenderableType]:
+    """No more than a fifth of the screen or so: what runs must stay in sight too."""
+    most = len(lines) if room.height is None else max(room.height // 4 - 1, 2)
+    if len(lines) <= most:
+        return lines
+    return [*lines[: most - 1], _line("… `sdl status` shows all of it", "dim")]
+
+
+def _line(text: str, style: str = "") -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
 def _so_far(doing: Mapping[str, Any], now: float) -> str:

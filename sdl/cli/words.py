@@ -21,6 +21,11 @@ def quantity(given: Any, units: str) -> str:
     return f"{value(given)} {units}".rstrip()
 
 
+def state(given: str) -> str:
+    """`in_doubt` as words."""
+    return str(given).replace("_", " ")
+
+
 def duration(seconds: float) -> str:
     """`8 s`, `12 min`, `3 h 05 min`, `2 d 4 h`."""
     whole = round(max(seconds, 0.0))

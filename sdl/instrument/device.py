@@ -1,6 +1,7 @@
 """An instrument: an ophyd-async device on a wire, with a safe state and a declared stop policy."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 from ophyd_async.core import StandardReadable
@@ -19,6 +20,9 @@ class Instrument(StandardReadable):
 
     effect: ClassVar[Effect | None] = None
     """What setting the instrument itself does; None if it cannot be set."""
+
+    effects: ClassVar[Mapping[str, Effect]] = {}
+    """What repeating its other commands does, if it is not the usual: see `effect_of_command`."""
 
     stop_policy: ClassVar[StopPolicy] = StopPolicy.STOP
 

@@ -1,5 +1,6 @@
 """What acting twice would mean, and what the end of a plan means: an instrument's to say."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 
@@ -37,3 +38,22 @@ def effect_of(device: object) -> Effect:
         backend = getattr(getattr(device, "_connector", None), "backend", None)
         declared = getattr(backend, "effect", None)
     return Effect(declared) if declared is not None else Effect.ABSOLUTE
+
+
+_OF_COMMANDS = {"trigger": Effect.MEASURE, "kickoff": Effect.RELATIVE, "read": Effect.MEASURE}
+_OF_COMMANDS |= {"collect": Effect.MEASURE, "locate": Effect.MEASURE}
+
+
+def effect_of_command(device: object, command: str) -> Effect:
+    """Return what repeating a Bluesky message (`trigger`, `kickoff`, …) to a device would mean.
+
+    A device says so in a mapping `effects`, such as `{"trigger": Effect.RELATIVE}` for an assay
+    that consumes sample. Where it does not, a trigger measures, a kickoff is relative, and all that
+    prepares a device is absolute.
+    """
+    if command == "set":
+        return effect_of(device)
+    declared = getattr(device, "effects", None)
+    if isinstance(declared, Mapping) and command in declared:
+        return Effect(declared[command])
+    return _OF_COMMANDS.get(command, Effect.ABSOLUTE)

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, func, insert, select
 
 from sdl.errors import JournalError
+from sdl.journal.chain import append, sha256
 from sdl.journal.jsontext import decode, encode
 from sdl.journal.records import CampaignRecord
 from sdl.journal.schema import campaigns, revisions
@@ -47,6 +48,9 @@ class Campaigns(Store):
             if found is None or _changed(found, wanted):
                 row = {"campaign_id": campaign_id, "number": number, **wanted}
                 connection.execute(insert(revisions).values(row))
+                body = {"revision": number, "lab": lab, "twin": twin}
+                body |= {part: sha256(wanted[part]) for part in ("spec", "versions")}
+                append(connection, "rules", f"campaign {name}", body, time=time, who="runtime")
         return self.campaign(name)
 
     def campaign(self, name: str) -> CampaignRecord:
@@ -126,7 +130,8 @@ def _changed(found: CampaignRecord, wanted: Mapping[str, Any]) -> bool:
 
 def _text(spec: Mapping[str, Any], key: str) -> str:
     """For comparing: NaN equals itself, `1` and `1.0` differ, the order of keys is nothing."""
-    return json.dumps(spec[key], sort_keys=True) if key in spec else ""
+    # a key that an older sdl did not know is one that is not given
+    return json.dumps(spec[key], sort_keys=True) if spec.get(key) is not None else ""
 
 
 def _bench(lab: str, twin: bool) -> str:

@@ -7,19 +7,40 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, select
 
-from sdl.journal.schema import campaigns, documents, history, notes, revisions, steps, trials
+from sdl.journal.schema import (
+    campaigns,
+    documents,
+    history,
+    ledger,
+    notes,
+    revisions,
+    steps,
+    trials,
+)
 from sdl.journal.store import Store
 
 _UID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
-_TABLES = (campaigns, revisions, trials, history, steps, documents, notes)
+_TABLES = (campaigns, revisions, trials, history, steps, ledger, documents, notes)
 _LEFT_OUT = {"id", "cursor", "epoch"}  # the order says it; who wrote it is not what was written
-_JSON = {"spec", "versions", "parameters", "outcomes", "suggestion", "argument", "result", "doc"}
+_JSON = {
+    "spec",
+    "versions",
+    "parameters",
+    "outcomes",
+    "suggestion",
+    "argument",
+    "result",
+    "mark",
+    "findings",
+    "doc",
+}
 _ORDER = {
     campaigns: ("id",),
     revisions: ("campaign_id", "number"),
     trials: ("campaign_id", "number"),
     history: ("campaign_id", "number", "id"),
     steps: ("campaign_id", "number", "n", "attempt"),
+    ledger: ("id",),
     documents: ("cursor",),
     notes: ("id",),
 }
@@ -28,8 +49,9 @@ _ORDER = {
 def dump(journal: Store) -> str:
     """Return one line of JSON per row: equal text means equal campaigns, trials, documents, notes.
 
-    Random uids (Bluesky's) are replaced by numbers in the order they appear. Owners, followers and
-    what is only live are left out.
+    Random uids (Bluesky's) are replaced by numbers in the order they appear. Owners, claims,
+    requests, followers and what is only live are left out; so is the audit, which tells the same
+    and whose hashes hang on the uids.
     """
     with journal._read("dump") as connection:  # noqa: SLF001 (one snapshot of all tables)
         text = "\n".join(line for table in _TABLES for line in _lines(connection, table))

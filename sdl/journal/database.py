@@ -42,7 +42,9 @@ class Database(ABC):
         if self.readonly:
             raise JournalError(f"{self.address}: it was opened for reading only")
         if not self._lock.acquire(timeout=WAIT):
-            raise JournalError(f"{self.address}: another thread kept the journal for {WAIT:g} s")
+            raise JournalError(
+                f"{self.address}: another thread kept the journal for {WAIT:g} s"
+            ) from TimeoutError()
         try:
             with self._begin(durable and not self.rederivable) as connection:
                 yield connection

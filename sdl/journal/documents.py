@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import RowMapping, insert, select
 
 from sdl.journal.jsontext import decode, encode
-from sdl.journal.records import StoredDocument, Trial
+from sdl.journal.records import RunRecord, StoredDocument, Trial
 from sdl.journal.schema import campaigns, documents, followers
 from sdl.journal.store import Store, upsert
 
@@ -32,7 +32,6 @@ class Documents(Store):
             if trial is not None:
                 row["campaign_id"] = self._campaign_id(connection, trial.campaign)
                 row["number"] = trial.number
-            self._in_order(connection)
             return connection.execute(_INSERT, row).scalar_one()
 
     def documents(
@@ -59,6 +58,24 @@ class Documents(Store):
                     documents.c.number == trial.number,
                 )
             return [_document(row) for row in connection.execute(query).mappings()]
+
+    def runs(self, trial: Trial) -> list[RunRecord]:
+        """The runs of a trial in the order they began."""
+        query = (
+            select(documents.c.cursor, documents.c.run, documents.c.name, documents.c.doc)
+            .where(documents.c.number == trial.number, documents.c.name.in_(["start", "stop"]))
+            .order_by(documents.c.cursor)
+        )
+        started: dict[str, int] = {}
+        stopped: dict[str, str] = {}
+        with self._read(f"runs of trial {trial.id}") as connection:
+            campaign_id = self._campaign_id(connection, trial.campaign)
+            for row in connection.execute(query.where(documents.c.campaign_id == campaign_id)):
+                if row.name == "start":
+                    started[row.run] = row.cursor
+                else:
+                    stopped[row.run] = str(decode(row.doc).get("exit_status", ""))
+        return [RunRecord(run, cursor, stopped.get(run)) for run, cursor in started.items()]
 
     def follower_cursor(self, name: str) -> int:
         """The cursor of the last document that follower `name` is done with; 0 at first."""

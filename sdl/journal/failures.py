@@ -26,6 +26,9 @@ _POSTGRESQL = {
     "42501": "the user lacks the permission",
     "53100": "the server's disk is full; nothing was written",
     "55P03": "another process kept the journal locked for too long",
+    "53": "the server has run out of something",
+    "58": "the server's disk reported an error",
+    "08": "the connection to the server was lost",
     "57P": "the server is shutting down or starting",
     "25006": "the server is read-only (a standby?)",
 }
@@ -47,7 +50,23 @@ def told_plainly(place: object, what: str) -> Iterator[None]:
         raise JournalError(f"{place}: {what}: {_advice(error)}") from error
 
 
+def medium_failed(error: JournalError) -> bool:
+    """Whether the disk, server or lock is to blame: the same write may succeed later."""
+    cause = error.__cause__
+    if isinstance(error, ConflictError):
+        return False
+    if isinstance(cause, (TimeoutError, PoolTimeoutError)):
+        return True
+    return isinstance(cause, (DBAPIError, sqlite3.Error)) and _told(cause)[0] is not None
+
+
 def _advice(error: Exception) -> str:
+    advice, said = _told(error)
+    return said if advice is None else f"{advice} ({said})"
+
+
+def _told(error: Exception) -> tuple[str | None, str]:
+    """What to say about it, if anything is known of it, and the database's own words."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     name: str = getattr(cause, "sqlite_errorname", None) or ""
     code: str = getattr(cause, "sqlstate", None) or ""
@@ -55,7 +74,7 @@ def _advice(error: Exception) -> str:
     for table, found in ((_SQLITE, name), (_POSTGRESQL, code)):
         for prefix, advice in table.items():
             if found.startswith(prefix):
-                return f"{advice} ({said})"
+                return advice, said
     if type(cause).__module__.startswith("psycopg") and not code:
-        return f"no connection to the server ({said})"
-    return said
+        return "no connection to the server", said
+    return None, said

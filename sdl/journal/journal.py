@@ -11,7 +11,9 @@ from sqlalchemy import Connection, select, update
 
 from sdl.errors import JournalError
 from sdl.journal.address import parse_address
+from sdl.journal.audit import Audit
 from sdl.journal.campaigns import Campaigns
+from sdl.journal.claims import Claims
 from sdl.journal.database import PostgresqlDatabase, SqliteDatabase, connect
 from sdl.journal.documents import Documents
 from sdl.journal.failures import told_plainly
@@ -20,13 +22,14 @@ from sdl.journal.notes import Notes
 from sdl.journal.ownership import AdvisoryLock, FileLock, Lock, Ownership
 from sdl.journal.preparing import check, prepare
 from sdl.journal.records import Owner
+from sdl.journal.requests import Requests
 from sdl.journal.schema import owners
 from sdl.journal.steps import Steps
 from sdl.journal.store import upsert
 from sdl.journal.trials import Trials
 
 
-class Journal(Campaigns, Trials, Steps, Documents, Notes, Live):
+class Journal(Campaigns, Trials, Steps, Claims, Audit, Requests, Documents, Notes, Live):
     """The durable record, in a SQLite file or a PostgreSQL database.
 
     Anybody may write to it (a person who approves a trial, a follower that moves its cursor); a

@@ -24,8 +24,16 @@ def encode(value: object, what: str) -> str:
     :param what: names the value in an error, e.g. `"document start"`.
     :raises JournalError: something in it is not JSON; says what and under which key.
     """
+    return json.dumps(plain(value, what), separators=(",", ":"))
+
+
+def plain(value: object, what: str) -> Any:
+    """Return `value` with lists for tuples and arrays, as JSON has them.
+
+    :raises JournalError: as `encode`.
+    """
     try:
-        return json.dumps(_plain(value, ()), separators=(",", ":"))
+        return _plain(value, ())
     except _NotJsonError as error:
         where = f": {'.'.join(error.path)}" if error.path else ""
         raise JournalError(f"{what}{where}: {error.problem}; JSON cannot hold that") from None

@@ -21,6 +21,14 @@ class Live(Store):
             text = encode(value, f"activity {key}")
             upsert(connection, activity, [{"key": key, "value": text, "time": float(time)}])
 
+    def probe(self) -> None:
+        """Write something and take it away again. :raises JournalError: it cannot be written."""
+        row = {"key": "journal", "value": encode(" " * 1000, "probe"), "time": 0.0}
+        with self._write("probe") as connection:
+            upsert(connection, activity, [row])
+        with self._write("probe") as connection:
+            connection.execute(delete(activity).where(activity.c.key == "journal"))
+
     def activities(self) -> dict[str, Activity]:
         """What everything does now, by key."""
         with self._read("activities") as connection:

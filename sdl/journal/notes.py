@@ -23,7 +23,6 @@ class Notes(Store):
             row = {"level": level, "source": source, "text": text, "time": float(time)}
             if campaign is not None:
                 row["campaign_id"] = self._campaign_id(connection, campaign)
-            self._in_order(connection)
             statement = insert(notes).values(row).returning(notes.c.id)
             return connection.execute(statement).scalar_one()
 

@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import Text as PlainText
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration in migrations/versions; revisions are numbers, in order."""
 
 VERSION_TABLE = "sdl_journal_version"  # not Alembic's default: Tiled may live in the same database
@@ -30,9 +30,12 @@ class Text(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        if value is None:
-            return None
-        return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+        return None if value is None else storable(value)
+
+
+def storable(text: str) -> str:
+    """What a column of `Text` makes of `text`; storable text stays as it is."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 Cursor = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts only in INTEGER columns
@@ -126,7 +129,72 @@ steps = Table(
     Column("started_at", Double, nullable=False),
     Column("ended_at", Double),
     Column("epoch", Integer, nullable=False),
+    Column("mark", Text),
+    Column("error_type", Text),
+    Column("findings", Text),
     ForeignKeyConstraint(["campaign_id", "number"], ["trials.campaign_id", "trials.number"]),
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("lab", Text, primary_key=True),
+    Column("instrument", Text, primary_key=True),
+    Column("campaign_id", Integer),
+    Column("number", Integer),
+    Column("since", Double, nullable=False),
+    Column("why", Text),
+    ForeignKeyConstraint(["campaign_id", "number"], ["trials.campaign_id", "trials.number"]),
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("id", Cursor, primary_key=True),
+    Column("lab", Text, nullable=False),
+    Column("item", Text, nullable=False),
+    Column("time", Double, nullable=False),
+    Column("change", Double, nullable=False),
+    Column("campaign_id", Integer),
+    Column("number", Integer),
+    Column("n", Integer),
+    Column("note", Text, nullable=False),
+    ForeignKeyConstraint(["campaign_id", "number"], ["trials.campaign_id", "trials.number"]),
+    Index(None, "lab", "item"),
+    Index(None, "campaign_id", "number", "n"),
+    sqlite_autoincrement=True,
+)
+
+# Append-only: triggers refuse changes (migration 0002), the chain of hashes tells of them.
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", Cursor, primary_key=True, autoincrement=False),
+    Column("time", Double, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Index(None, "subject"),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", Cursor, primary_key=True),
+    Column("lab", Text, nullable=False),
+    Column("time", Double, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("taken_at", Double),
+    Column("answer", Text),
+    Column("ok", Boolean),
+    Index(None, "lab"),
+    sqlite_autoincrement=True,
 )
 
 documents = Table(

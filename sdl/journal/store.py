@@ -1,5 +1,6 @@
 """What all parts of the journal share: transactions with plain errors, and the fence."""
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -19,6 +20,13 @@ _FENCE = select(owners).where(owners.c.lab == bindparam("lab")).with_for_update(
 _ORDER_LOCK = 0x73646C_0002  # an advisory lock of PostgreSQL; any number that is ours
 
 
+class _Batch(threading.local):
+    """The transaction that this thread's writes share, while there is one."""
+
+    connection: Connection | None = None
+    spoilt: Exception | None = None
+
+
 class Store:
     """One journal. Every method may be called from any thread of the process."""
 
@@ -26,6 +34,8 @@ class Store:
         self._database = database
         self._fence: tuple[str, int] | None = None  # (lab, epoch), once this journal owned one
         self._campaign_ids: dict[str, int] = {}  # a campaign keeps its id for ever
+        self._campaign_labs: dict[str, str] = {}
+        self._batch = _Batch()
 
     @property
     def place(self) -> str:
@@ -37,16 +47,72 @@ class Store:
         return self._fence[1] if self._fence else 0
 
     @contextmanager
-    def _write(self, what: str, *, durable: bool = True) -> Iterator[Connection]:
-        """All or nothing. :raises ConflictError: another owner has taken the lab meanwhile."""
-        with told_plainly(self.place, what), self._database.write(durable=durable) as connection:
-            self._check_fence(connection)
+    def batch(self) -> Iterator[None]:
+        """All writes of this thread until the end of the block are one transaction, or none is.
+
+        A write that fails spoils it, even where its error was caught: the end of the block raises
+        it. What was read meanwhile by this thread saw the writes.
+        """
+        if self._batch.connection is not None:
+            raise JournalError(f"{self.place}: a batch within a batch")
+        self._batch.spoilt = None
+        try:
+            with told_plainly(self.place, "batch"), self._database.write() as connection:
+                self._batch.connection = connection
+                yield
+                if self._batch.spoilt is not None:
+                    raise self._batch.spoilt
+        except BaseException:
+            self._forget()
+            raise
+        finally:
+            self._batch.connection = None
+
+    def _forget(self) -> None:
+        """What was learnt in a transaction that was rolled back may not be so."""
+        self._campaign_ids.clear()
+        self._campaign_labs.clear()
+
+    @contextmanager
+    def _write(
+        self, what: str, *, durable: bool = True, fenced: bool = True
+    ) -> Iterator[Connection]:
+        """All or nothing. :raises ConflictError: another owner has taken the lab meanwhile.
+
+        On PostgreSQL durable writes take their turns, as they do on SQLite by themselves: cursors
+        and the audit's chain grow in the order of the commits, and no two block each other.
+        """
+        with told_plainly(self.place, what), self._transaction(durable) as connection:
+            if fenced:
+                self._check_fence(connection)
+            if durable:
+                self._in_order(connection)
             yield connection
 
     @contextmanager
+    def _transaction(self, durable: bool) -> Iterator[Connection]:
+        within = self._batch.connection
+        if within is None:
+            with self._database.write(durable=durable) as connection:
+                yield connection
+            return
+        if self._batch.spoilt is not None:
+            raise self._batch.spoilt
+        try:
+            yield within
+        except Exception as error:
+            self._batch.spoilt = error
+            raise
+
+    @contextmanager
     def _read(self, what: str) -> Iterator[Connection]:
-        with told_plainly(self.place, what), self._database.read() as connection:
-            yield connection
+        within = self._batch.connection
+        with told_plainly(self.place, what):
+            if within is not None:
+                yield within
+                return
+            with self._database.read() as connection:
+                yield connection
 
     def _check_fence(self, connection: Connection) -> None:
         if self._fence is None:
@@ -67,6 +133,12 @@ class Store:
                 raise JournalError(self._unknown_campaign(connection, name))
             self._campaign_ids[name] = found
         return self._campaign_ids[name]
+
+    def _campaign_lab(self, connection: Connection, name: str) -> str:
+        if name not in self._campaign_labs:
+            query = select(campaigns.c.lab).where(campaigns.c.name == name)
+            self._campaign_labs[name] = connection.execute(query).scalar_one()
+        return self._campaign_labs[name]
 
     def _unknown_campaign(self, connection: Connection, name: str) -> str:
         known = list(connection.scalars(select(campaigns.c.name).order_by(campaigns.c.id)))

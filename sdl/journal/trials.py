@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, Select, func, insert, select, update
 
 from sdl.errors import ConflictError, JournalError
+from sdl.journal.chain import append
 from sdl.journal.jsontext import decode, encode
 from sdl.journal.records import Transition, Trial
 from sdl.journal.schema import campaigns, history, trials
@@ -48,6 +49,11 @@ class Trials(Store):
             if rows:
                 connection.execute(insert(trials), rows)
                 connection.execute(insert(history), [_first_line(row, who) for row in rows])
+            for row in rows:
+                told = {key: decode(row[key]) for key in ("parameters", "suggestion")}
+                body = {"from": None, "to": TrialState.SUGGESTED.value, **told}
+                subject = f"{campaign}/{row['number']}"
+                append(connection, "trial", subject, body, time=time, who=who)
         return [_trial(campaign, row) for row in rows]
 
     def move(
@@ -85,6 +91,14 @@ class Trials(Store):
             self._swap(connection, campaign_id, trial, moved)
             line = _line(campaign_id, trial.number, time, trial.state, to, who, self._epoch)
             connection.execute(insert(history).values({**line, "note": note, "cause": cause}))
+            body = {
+                "from": trial.state.value,
+                "to": to.value,
+                "note": note,
+                "cause": cause,
+                "outcomes": moved.outcomes,
+            }
+            append(connection, "trial", trial.id, body, time=time, who=who)
         return moved
 
     def trials(self, campaign: str, states: Collection[TrialState] | None = None) -> list[Trial]:

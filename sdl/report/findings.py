@@ -3,14 +3,14 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
 
 from sdl.errors import JournalError
-from sdl.journal import CampaignRecord, Journal, Note, Trial, TrialState
+from sdl.journal import CampaignRecord, Journal, Note, Step, Trial, TrialState
 from sdl.pareto import hypervolume_growth, pareto_front
 from sdl.space import Objective, Space
 
@@ -41,6 +41,18 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Inquiry:
+    """A step whose end was not heard, and what was found out about it."""
+
+    trial: int
+    step: int
+    what: str
+    verdict: str
+    evidence: str
+    who: str
+
+
+@dataclass(frozen=True)
 class Findings:
     """A campaign: what was wanted, what was tried and what came of it."""
 
@@ -51,6 +63,10 @@ class Findings:
     trials: Sequence[Trial]
     notes: Sequence[Note]
     runs: dict[int, list[Run]]
+    inquiries: Sequence[Inquiry] = ()
+    """What was asked about steps after interruptions and lost replies, in order."""
+    repeated: dict[int, int] = field(default_factory=dict)
+    """How many steps of a trial were sent more than once, where there are any."""
 
     @cached_property
     def measured(self) -> list[Trial]:
@@ -182,8 +198,33 @@ def gather(journal: Journal, campaign: str) -> Findings:
         raise JournalError(f"{journal.place}: campaign {campaign}: it has no objective")
     trials = journal.trials(campaign)
     notes = journal.notes(campaign=campaign, limit=MOST_NOTES, newest=True)
-    runs = {t.number: _runs(journal, t) for t in trials if t.started_at is not None}
-    return Findings(journal.place, record, space, objectives, trials, notes, runs)
+    begun = [t for t in trials if t.started_at is not None]
+    runs = {t.number: _runs(journal, t) for t in begun}
+    inquiries, repeated = list[Inquiry](), dict[int, int]()
+    for trial in begun:
+        steps = journal.steps(trial)
+        inquiries += [i for step in steps for i in _inquiries(trial, step)]
+        if again := len({step.n for step in steps if step.attempt > 1}):
+            repeated[trial.number] = again
+    return Findings(
+        journal.place, record, space, objectives, trials, notes, runs, inquiries, repeated
+    )
+
+
+def _inquiries(trial: Trial, step: Step) -> list[Inquiry]:
+    argument = "" if step.argument is None else str(step.argument)
+    what = " ".join(word for word in (step.command, step.instrument, argument) if word)
+    return [
+        Inquiry(
+            trial.number,
+            step.n,
+            what,
+            str(finding.get("verdict", "unknown")),
+            str(finding.get("evidence") or ""),
+            str(finding.get("who") or step.instrument),
+        )
+        for finding in step.findings
+    ]
 
 
 def _runs(journal: Journal, trial: Trial) -> list[Run]:

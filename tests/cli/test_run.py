@@ -40,6 +40,7 @@ def test_a_campaign_is_told_line_by_line_and_the_same_command_goes_on(tmp_path: 
         r"ended: the budget of 2 trials is spent",
         r"best so far",
         rf"record is in {re.escape(str(tmp_path / 'twin.db'))}",
+        r"The audit's head is \d+ [0-9a-f]{64}",
         r"sdl report .*campaign\.yaml --twin",
     ):
         assert re.search(line, out), f"no {line} in: {out}"
@@ -124,15 +125,11 @@ def until_a_trial_runs(process: subprocess.Popen[str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "state", "says"),
-    [
-        (signal.SIGINT, TrialState.ABANDONED, FIRST),
-        (signal.SIGTERM, TrialState.ABANDONED, SECOND),
-        (signal.SIGKILL, TrialState.RUNNING, None),
-    ],
+    ("number", "says"),
+    [(signal.SIGINT, FIRST), (signal.SIGTERM, SECOND), (signal.SIGKILL, None)],
 )
 def test_a_signal_ends_it_and_the_same_command_goes_on(
-    tmp_path: Path, capsys: Said, number: signal.Signals, state: TrialState, says: str | None
+    tmp_path: Path, capsys: Said, number: signal.Signals, says: str | None
 ):
     lab = soft_lab.LAB.replace("driver: bath", "driver: bath, step: 0.1")
     pause = 1.0 if number == signal.SIGINT else 600.0
@@ -150,10 +147,15 @@ def test_a_signal_ends_it_and_the_same_command_goes_on(
         patience.cancel()
     assert process.returncode == (0 if says else -signal.SIGKILL)
     assert (says or "") in out
-    assert states(tmp_path) == [state]
+    assert states(tmp_path) == [TrialState.RUNNING]
     code, out, _ = sdl(capsys, "status", tmp_path)
     assert code == 0
     assert "not running" in out
+    assert "trial 1 was interrupted; it waits for `sdl run`" in out
     code, out, _ = sdl(capsys, "run", tmp_path / "campaign.yaml", "--twin")
     assert code == 0
-    assert states(tmp_path) == [TrialState.ABANDONED, *[TrialState.COMPLETED] * 2]
+    assert "trial 1 was interrupted; it goes on with its sample" in out
+    assert states(tmp_path) == [TrialState.COMPLETED] * 2
+    _, out, _ = sdl(capsys, "history", 1, tmp_path)
+    assert "its run was broken off" in out
+    assert "its run is continued by a new one" in out

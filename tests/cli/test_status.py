@@ -100,6 +100,35 @@ def test_the_time_of_a_twin_is_what_its_journal_knows(folder: Path):
     assert view.fraction(shot.in_flight[0][1], shot.now) == pytest.approx(1 / 3)
 
 
+def test_a_pause_is_in_sight_with_its_reason(folder: Path):
+    with Journal.open(folder / "twin.db") as journal:
+        journal.set_activity("runtime", {"state": "paused: lunch (ada@lab)"}, time=1.8e9)
+        journal.set_activity("optimizer", {"doing": "suggesting"}, time=1.8e9)
+    assert "paused: lunch (ada@lab)" in drawn(taken(folder), 80, 24)[0]
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (60, 24)])
+def test_what_waits_for_a_person_fits_the_screen_too(folder: Path, width: int, height: int):
+    with Journal.open(folder / "twin.db") as journal:
+        trial = journal.trial("snar", 5)
+        journal.begin_step(trial, 7, "set", "pump", -5.25, time=900.0)
+        journal.note_finding(trial, 7, {"verdict": "unknown", "evidence": "no " * 99}, time=901.0)
+        journal.move(trial, TrialState.IN_DOUBT, time=902.0, who="test", cause="it cannot tell")
+        for name in ("lamp", "mixer", "shaker", "valve"):
+            journal.quarantine("bench", name, "stuck " * 30, time=902.0, who="test")
+    lines = drawn(taken(folder), width, height)
+    text = "\n".join(lines)
+    assert len(lines) < height, "\n" + text
+    assert max(map(len, lines)) <= width
+    for wanted in (
+        "trial 5 is in doubt",
+        "step 7 (set pump -5.25)",
+        "sdl resolve 5",
+        "… `sdl status` shows all",
+    ):
+        assert wanted in text, text
+
+
 def test_status_shows_a_journal_while_another_writes_it(folder: Path, capsys: Said):
     assert cli.main(["status", str(folder)]) == 0
     said = capsys.readouterr().out
@@ -118,7 +147,7 @@ def test_a_runtime_that_died_is_not_called_running(folder: Path, monkeypatch: py
     monkeypatch.setattr(snapshot, "_alive", lambda _: False)
     shot = taken(folder)
     assert shot.running == ""
-    assert "was running when its runtime ended" in "\n".join(drawn(shot, 80, 40))
+    assert "was interrupted; it waits for `sdl run`" in "\n".join(drawn(shot, 80, 40))
     monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
     assert taken(folder).running.endswith(f"on {socket_name()}")
 

@@ -29,6 +29,7 @@ from sdl.drivers.tasmota import TasmotaSensor
 from sdl.journal.schema import metadata
 from sdl.lab import InstrumentEntry, Lab, TwinEntry, WireEntry, WorldEntry
 from sdl.optimizers.botorch import BoTorch
+from sdl.safety.rules import Interlock, Item, Limit, SafetyRules, Watchdog
 from sdl.space import Categorical, Continuous, Integer, Objective, Ordinal
 
 ROOT = Path(__file__).parents[2]
@@ -263,10 +264,11 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 MODELS = (Campaign, Budget, OptimizerEntry, Continuous, Integer, Ordinal, Categorical, Objective)
 LAB_MODELS = (Lab, WireEntry, InstrumentEntry, TwinEntry, WorldEntry)
+SAFETY_MODELS = (SafetyRules, Limit, Interlock, Item, Watchdog)
 OPTIONS = (NE1000, Eurotherm3216, TasmotaSensor, Spectrometer, BoTorch)
 
 TABLES: dict[str, Callable[[], str]] = {
-    **{m.__name__: (lambda m=m: keys(m)) for m in (*MODELS, *LAB_MODELS)},
+    **{m.__name__: (lambda m=m: keys(m)) for m in (*MODELS, *LAB_MODELS, *SAFETY_MODELS)},
     **{c.__name__: (lambda c=c: options(c)) for c in OPTIONS},
     "commands": commands,
     "errors": tree,

@@ -20,6 +20,7 @@ from tests.docs.running import Reader
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 HOW_TO = [
+    "check-the-record",
     "connect-a-lab",
     "register-a-callback",
     "stop-and-continue",

@@ -509,3 +509,25 @@ def test_a_plan_heats_to_80_degrees_in_virtual_minutes(
         run(bps.mv(heater, 90.0))
     assert isinstance(cause_of(failure.value), FaultError)
     outside(opened.__aexit__(None, None, None))
+
+
+@pytest.mark.parametrize(("made_safe", "longest"), [(False, 13.0), (True, 400.0)])
+def test_after_a_restart_the_same_setpoint_is_soon_reached_also_if_it_was_cooled_meanwhile(
+    made_safe: bool, longest: float
+) -> None:
+    async def main() -> None:
+        async with rig() as (heater, instrument):
+            await heater.set(60.0)
+            if made_safe:
+                await heater.make_safe()
+                await asyncio.sleep(120)
+                assert instrument.block.temperature < 50
+            again = Eurotherm3216(heater.wire, name="heater")
+            await again.connect()
+            began, writes = monotonic(), len(instrument.writes)
+            await again.set(60.0)
+            assert monotonic() - began <= longest
+            assert instrument.block.temperature == pytest.approx(60.0, abs=1.0)
+            assert len(instrument.writes) - writes == made_safe  # the EEPROM
+
+    virtual(main())

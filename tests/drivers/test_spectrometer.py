@@ -19,7 +19,7 @@ from sdl.clock import new_loop
 from sdl.drivers.spectrometer import MARGIN, MAX_AGE, Spectrometer
 from sdl.endpoints.zmq import FrameDevice, memory_wire, serve
 from sdl.errors import GarbledError, NoReplyError, RefusedError, StaleError
-from sdl.instrument import Effect, effect_of
+from sdl.instrument import Effect, Finding, Reconcilable, Verdict, effect_of
 from sdl.simulators.spectrometer import SimulatedSpectrometer
 from sdl.wires.zmq import wire
 
@@ -494,3 +494,90 @@ def test_over_a_real_socket_it_is_the_same() -> None:
             await link.close()
 
     asyncio.run(main())
+
+
+# After a crash: a fresh driver asks for what an earlier one triggered
+
+
+def after_a_crash(
+    first: Callable[[Spectrometer, Service], Awaitable[Any]],
+    second: Callable[[Spectrometer, Service, Finding], Awaitable[None]],
+    service: Service | None = None,
+) -> None:
+    """Mark, do what `first` does, and let a new driver say what became of it."""
+    service = service or Service()
+
+    async def main() -> None:
+        async with memory_wire(URL, [service]) as link:
+            device = Spectrometer(link, name="uv", integration_time=2.0)
+            await device.connect()
+            mark = await device.mark("trigger", None)
+            await first(device, service)
+            again = Spectrometer(link, name="uv", integration_time=2.0)
+            heard = service.heard.count("trigger")
+            finding = await again.reconcile("trigger", None, mark)
+            assert service._begun <= heard
+            await second(again, service, finding)
+
+    with asyncio.Runner(loop_factory=lambda: new_loop("virtual")) as runner:
+        runner.run(main())
+
+
+def test_what_an_earlier_process_acquired_is_fetched_and_not_acquired_again() -> None:
+    times: list[float] = []
+
+    async def first(device: Spectrometer, service: Service) -> None:
+        assert isinstance(device, Reconcilable)
+        await device.trigger()
+        times.append((await device.read())["uv-intensity"]["timestamp"])
+        await asyncio.sleep(100)
+
+    async def second(device: Spectrometer, service: Service, finding: Finding) -> None:
+        assert finding.verdict is Verdict.DONE
+        assert (await device.read())["uv-intensity"]["timestamp"] == pytest.approx(times[0])
+        assert service._begun == 1
+
+    after_a_crash(first, second)
+
+
+def test_an_acquisition_still_under_way_is_waited_for() -> None:
+    async def first(device: Spectrometer, service: Service) -> None:
+        status = device.trigger()
+        await asyncio.sleep(0.5)
+        status.task.cancel()
+        await asyncio.wait([status.task])
+
+    async def second(device: Spectrometer, service: Service, finding: Finding) -> None:
+        assert finding.verdict is Verdict.DONE
+        assert (await device.read())["uv-intensity"]["value"].shape == (100,)
+
+    after_a_crash(first, second)
+
+
+def test_what_was_never_triggered_is_not_done_and_asking_acquires_nothing() -> None:
+    async def first(device: Spectrometer, service: Service) -> None: ...
+
+    async def second(device: Spectrometer, service: Service, finding: Finding) -> None:
+        assert finding.verdict is Verdict.NOT_DONE
+        assert service._begun == 0
+        await device.trigger()
+        assert service._begun == 1
+
+    after_a_crash(first, second)
+
+
+@pytest.mark.parametrize("lost", ["restart", "abort"])
+def test_an_acquisition_whose_data_are_lost_is_unknown(lost: str) -> None:
+    async def first(device: Spectrometer, service: Service) -> None:
+        status = device.trigger()
+        await asyncio.sleep(0.5)
+        status.task.cancel()
+        await asyncio.wait([status.task])
+        await (service.restart() if lost == "restart" else device.make_safe())
+
+    async def second(device: Spectrometer, service: Service, finding: Finding) -> None:
+        assert finding.verdict is Verdict.UNKNOWN
+        with pytest.raises(StaleError):
+            await device.read()
+
+    after_a_crash(first, second)

@@ -1,7 +1,7 @@
 from pathlib import Path
 from uuid import uuid4
 
-from sdl.journal import Journal, TrialState, dump
+from sdl.journal import Booking, Journal, TrialState, dump
 
 
 def _record(where: str | Path, *, outcome: float = 0.5) -> str:
@@ -13,7 +13,9 @@ def _record(where: str | Path, *, outcome: float = 0.5) -> str:
         trial = journal.move(trial, TrialState.APPROVED, time=2.0, who="autonomy")
         trial = journal.move(trial, TrialState.RUNNING, time=3.0, who="runtime")
         run, descriptor = str(uuid4()), str(uuid4())
-        journal.begin_step(trial, 1, "set", "pump", 1.0, time=4.0)
+        journal.open_item("bench", "water", 10.0, time=4.0)
+        booking = [Booking("water", -1.0)]
+        journal.begin_step(trial, 1, "set", "pump", 1.0, time=4.0, mark=[1], bookings=booking)
         journal.add_document(trial, run, "start", {"uid": run, "time": 4.0}, time=4.0)
         journal.add_document(trial, run, "descriptor", {"uid": descriptor}, time=5.0)
         journal.end_step(trial, 1, None, None, time=5.0)
@@ -44,6 +46,7 @@ def test_a_dump_holds_every_durable_table(tmp_path: Path) -> None:
         "trials",
         "history",
         "steps",
+        "ledger",
         "documents",
         "notes",
     }

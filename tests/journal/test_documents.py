@@ -30,6 +30,15 @@ def test_documents_come_back_in_order_with_run_and_trial(journal: Journal, runni
     assert [d.cursor for d in journal.documents(trial=running)] == [first, third]
 
 
+def test_the_runs_of_a_trial_and_how_they_ended(journal: Journal, running: Trial) -> None:
+    begun = [journal.add_document(running, r, "start", {}, time=1.0) for r in ("r1", "r2")]
+    journal.add_document(None, "r3", "start", {}, time=2.0)
+    journal.add_document(running, "r1", "event", {}, time=2.0)
+    journal.add_document(running, "r1", "stop", {"exit_status": "abort"}, time=3.0)
+    found = [(r.uid, r.started, r.stop) for r in journal.runs(running)]
+    assert found == [("r1", begun[0], "abort"), ("r2", begun[1], None)]
+
+
 def test_what_numpy_and_tuples_hold_comes_back_as_lists_and_kinds_are_kept(
     journal: Journal,
 ) -> None:

@@ -42,6 +42,28 @@ def test_more_salt_than_the_stock_has_is_refused_before_anything_moves(lab, run)
     assert lab.heater.target == 25.0
 
 
+def test_a_repeated_plan_sends_the_same_messages(bench, run):
+    told = []
+    for _ in range(2):
+        lab, messages = bench(Electrolyte, "cell_heater", "cell", seed=2), []
+        trial = plan(lab, salt_concentration=1.0, temperature=30.0)
+        run(bpp.msg_mutator(trial, lambda m, into=messages: into.append(m) or m))
+        told.append([(m.command, getattr(m.obj, "name", None), m.args) for m in messages])
+        told[-1] = [m for m in told[-1] if m[0] != "wait"]  # whose names of groups are new
+    assert told[0] == told[1]
+
+
+def test_the_electrolyte_may_not_stand_in_the_cell_until_it_was_measured(lab, run):
+    messages, trial = [], plan(lab, salt_concentration=1.0, temperature=30.0, longest_wait=20.0)
+    run(bpp.msg_mutator(trial, lambda m: messages.append(m) or m))
+    begins, ends = (n for n, m in enumerate(messages) if m.kwargs.get("sdl") == "may_wait")
+    assert (messages[begins].kwargs["seconds"], messages[ends].kwargs["seconds"]) == (1200.0, None)
+    filled = [n for n, m in enumerate(messages) if m.command == "set" and m.obj.name == "salt"]
+    drawn, pushed = filled
+    assert drawn < begins < pushed
+    assert max(n for n, m in enumerate(messages) if m.command == "trigger") < ends
+
+
 def test_a_stalled_pump_ends_the_trial_and_stops_the_others(lab, run):
     lab.pumps["waste"].head.blocked = True
     messages, trial = [], plan(lab, salt_concentration=1.0, temperature=30.0)

@@ -74,6 +74,34 @@ def test_the_spectra_are_taken_while_the_pumps_still_push(lab, run):
     assert pushing == [False] * 3 + [True] * 3
 
 
+def sent(message):
+    """What a message asks for; names of groups are Bluesky's own, and new each time."""
+    return message.command, getattr(message.obj, "name", None), message.args
+
+
+def test_a_repeated_plan_sends_the_same_messages(bench, run):
+    """Or it could not be gone on with after a crash."""
+    told = []
+    for _ in range(2):
+        lab, messages = bench(SnArFlow, "reactor", "outlet", seed=11), []
+        run(bpp.msg_mutator(plan(lab, **GOOD), lambda m, into=messages: into.append(sent(m)) or m))
+        told.append([m for m in messages if m[0] != "wait"])
+    assert told[0] == told[1]
+
+
+def test_the_mixture_may_not_stand_in_the_hot_reactor_until_it_was_measured(lab, run):
+    messages = []
+    trial = plan(lab, **GOOD, longest_wait=5.0)
+    run(bpp.msg_mutator(trial, lambda m: messages.append(m) or m))
+    begins, ends = (n for n, m in enumerate(messages) if m.kwargs.get("sdl") == "may_wait")
+    assert (messages[begins].kwargs["seconds"], messages[ends].kwargs["seconds"]) == (300.0, None)
+    pumped = [n for n, m in enumerate(messages) if m.command == "set" and m.obj.name == "amine"]
+    triggered = [n for n, m in enumerate(messages) if m.command == "trigger"]
+    drawn, *pushed = pumped
+    assert drawn < triggered[2] < begins < pushed[0]
+    assert triggered[-1] < ends
+
+
 def test_a_stalled_pump_ends_the_trial_and_stops_the_others(lab, run):
     started = lab.pumps["substrate"].head.start
 

@@ -1,5 +1,8 @@
+import math
+
 import pytest
 
+from sdl.errors import ConfigError
 from sdl.plans import stubs
 from sdl.simulators.snar_flow import SnArFlow
 
@@ -36,3 +39,17 @@ def test_a_pump_that_cannot_be_stopped_does_not_keep_the_others_from_it(pumps):
     with pytest.raises(ConnectionError):
         stopped.extend(message.obj for message in plan)
     assert stopped == pumps
+
+
+@pytest.mark.parametrize(("minutes", "seconds"), [(10, 600.0), (0, 0.0), (None, None)])
+def test_how_long_a_sample_may_wait_is_one_message_that_does_nothing(run, minutes, seconds):
+    (message,) = stubs.may_wait(minutes)
+    assert (message.command, message.obj, message.args) == ("null", None, ())
+    assert message.kwargs == {"sdl": "may_wait", "seconds": seconds}
+    assert run(stubs.may_wait(minutes)) is None
+
+
+@pytest.mark.parametrize("minutes", [-1, math.nan, math.inf])
+def test_a_wait_that_is_no_time_span_is_refused(minutes):
+    with pytest.raises(ConfigError, match="may_wait"):
+        list(stubs.may_wait(minutes))

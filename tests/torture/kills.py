@@ -1,0 +1,181 @@
+"""Runtimes killed one after the other, at boundaries of steps or at any moment."""
+
+import contextlib
+import json
+import random
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sdl.errors import JournalError
+from sdl.journal import Journal, Trial, TrialState
+from tests.torture.bench import CAMPAIGN_NAME, PUMPS, Place
+from tests.torture.judge import Judgement, judge
+
+Boundary = tuple[int, str]
+
+LONGEST_LIFE = 120.0  # s of real time; a runtime that says nothing for longer hangs
+RANDOM_KILL = (0.5, 9.0)  # s after the start of the process; it reaches its first step after some 2
+SHARE = 6  # one in so many of the boundaries still to be tried is a life's target
+FEW = 24  # are all tried in one trial
+
+
+class Hung(Exception):  # noqa: N818 (what a runtime did)
+    """A runtime did not come to its end."""
+
+
+@dataclass
+class Toll:
+    """What was done to the runtimes."""
+
+    at_boundaries: Counter[str] = field(default_factory=Counter)
+    """Kills by the kind of boundary."""
+    at_random: int = 0
+    lives: int = 0
+    doubts: list[str] = field(default_factory=list)
+    """Causes of the trials that were in doubt, and then given up."""
+    seconds: float = 0.0
+    changed: list[str] = field(default_factory=list)
+    """Readings that were recorded when a life ended and were others later."""
+
+    @property
+    def kills(self) -> int:
+        return self.at_random + self.at_boundaries.total()
+
+
+class Torment:
+    """One bench whose runtimes are killed. What was recorded as read is remembered from outside."""
+
+    def __init__(self, place: Place, *, seed: int, tell: Callable[[str], None]) -> None:
+        self._place, self._random, self._tell = place, random.Random(seed), tell
+        self.toll = Toll()
+        self.open: list[Boundary] = []
+        """Boundaries of the plan where nobody was killed yet."""
+        self._known: dict[tuple[int, int], Any] = {}
+
+    def learn(self) -> None:
+        """Run one trial undisturbed: its boundaries are those of every trial."""
+        self._place.budget(1)
+        self._finish()
+        lines = self._place.boundaries.read_text().splitlines()
+        self.open = list(dict.fromkeys((n, where) for n, where, _ in map(json.loads, lines)))
+        self._tell(f"{len(self.open)} boundaries")
+
+    def at_boundaries(self, kills: int | None = None) -> None:
+        """Kill a runtime at each boundary once, or at `kills` of them."""
+        self._place.budget(10_000)
+        before = self.toll.at_boundaries.total()
+        wanted = len(self.open) if kills is None else kills
+        while self.open and self.toll.at_boundaries.total() - before < wanted:
+            few = len(self.open) <= FEW
+            share = max(len(self.open) // SHARE, 1)
+            targets = self.open if few else self._random.sample(self.open, share)
+            began = time.monotonic()
+            code = self._wait(self._place.live(targets), LONGEST_LIFE)
+            n, where, killed = self._last_boundary()
+            if killed and code is not None:
+                self.open.remove((n, where))
+                self.toll.at_boundaries[where] += 1
+            elif code is not None:
+                raise Hung(f"a runtime ended before its target: see {self._place.output}")
+            self._after(f"killed at {n}, {where}", began)
+
+    def at_random(self, kills: int) -> None:
+        """Kill runtimes at any moment, while they start too."""
+        self._place.budget(10_000)
+        for _ in range(kills):
+            began, seconds = time.monotonic(), self._random.uniform(*RANDOM_KILL)
+            life = self._place.live()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                raise Hung(f"a runtime ended with {life.wait(seconds)}: see {self._place.output}")
+            life.kill()
+            life.wait()
+            self.toll.at_random += 1
+            self._after(f"killed after {seconds:.1f} s", began)
+            self._give_up_doubts()
+
+    def judge(self) -> Judgement:
+        """Let the trial under way come to its end, and judge."""
+        with Journal.open(str(self._place.journal), readonly=True) as journal:
+            count = len(journal.trials(CAMPAIGN_NAME))
+        self._place.budget(max(count, 1))
+        while not self._finish():
+            self._tell("once more")
+        time.sleep(0.5)  # for simulators to notice that a move is over
+        lines = self._place.actions.read_text().splitlines()
+        with Journal.open(str(self._place.journal), readonly=True) as journal:
+            said = judge(journal, CAMPAIGN_NAME, map(json.loads, lines), PUMPS)
+            self._compare(journal)
+        said.lost += len(self.toll.changed)
+        said.findings += self.toll.changed
+        return said
+
+    def _finish(self) -> bool:
+        began = time.monotonic()
+        code = self._wait(self._place.live(), LONGEST_LIFE)
+        self._after(f"ended with {code}", began)
+        return code is not None
+
+    def _wait(self, life: "subprocess.Popen[bytes]", seconds: float) -> int | None:
+        """Wait for the end of a life; None: a trial came into doubt, and the runtime was killed."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return life.wait(1.0)
+            if self._in_doubt():
+                life.kill()
+                life.wait()
+                self._give_up_doubts()
+                return None
+        life.kill()
+        life.wait()
+        raise Hung(f"a runtime was still at work after {seconds:g} s: see {self._place.output}")
+
+    def _in_doubt(self) -> list[Trial]:
+        try:
+            with Journal.open(str(self._place.journal), readonly=True) as journal:
+                return journal.trials(CAMPAIGN_NAME, {TrialState.IN_DOUBT})
+        except JournalError:  # there is none yet
+            return []
+
+    def _give_up_doubts(self) -> None:
+        """As an operator would who cannot tell either."""
+        for trial in self._in_doubt():
+            self.toll.doubts.append(f"trial {trial.number}: {trial.cause}")
+            self._tell(f"in doubt: {self.toll.doubts[-1]}")
+            self._place.abandon(trial.number)
+
+    def _last_boundary(self) -> tuple[int, str, bool]:
+        n, where, killed = json.loads(self._place.boundaries.read_text().splitlines()[-1])
+        return n, where, killed
+
+    def _after(self, what: str, began: float) -> None:
+        seconds = time.monotonic() - began
+        self.toll.lives += 1
+        self.toll.seconds += seconds
+        doing = "no journal yet"
+        if self._place.journal.exists():
+            with Journal.open(str(self._place.journal), readonly=True) as journal:
+                doing = self._compare(journal)
+        self._tell(f"life {self.toll.lives}: {seconds:4.1f} s, {what}; {doing}")
+
+    def _compare(self, journal: Journal) -> str:
+        """See that no reading of the newest trials has changed; say where they are."""
+        trials = journal.trials(CAMPAIGN_NAME)[-2:]
+        for trial in trials:
+            for step in journal.steps(trial):
+                if step.command != "read" or not step.done:
+                    continue
+                known = self._known.setdefault((trial.number, step.n), step.result)
+                if known != step.result:
+                    text = f"trial {trial.number}, step {step.n}: a reading was replaced"
+                    self.toll.changed.append(text)
+        if not trials:
+            return "no trial yet"
+        newest = trials[-1]
+        if newest.state is TrialState.IN_DOUBT:
+            return f"trial {newest.number} is in doubt: {newest.cause}"
+        return f"trial {newest.number} is {newest.state.value}"
