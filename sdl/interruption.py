@@ -25,6 +25,8 @@ class Interruption:
         """
         self.frozen: SdlError | None = None
         """Why nothing is begun any more."""
+        self.halted = False
+        """Whether instruments are stopped under their steps: what those raise means nothing."""
         self.may_wait: float | None = None
         """s that the sample may be left alone from here on; the plan says so."""
         self._step, self._gap = step_reached, gap
@@ -44,6 +46,7 @@ class Interruption:
         self.frozen = self.frozen or why
         self._frozen.set()
         self._break_off(self._waits, self.frozen)
+        self.halted = self.halted or at_once
         if at_once:
             self._break_off(self._doses, self.frozen)
         self._going.set()

@@ -126,6 +126,7 @@ class ClosedLoop:
         if self._paused is not None:
             self._stop_time(False)
             self._paused = None
+        self._show(f"stopping: {why}")
         for run in self._live.values():
             run.freeze(why, at_once=at_once)
 
@@ -268,9 +269,7 @@ class ClosedLoop:
             campaign, _, number = holder.rpartition("/")
             trial = self._journal.trial(campaign, int(number))
             if trial.state in ENDED:
-                await self._shared.writer.write(
-                    self._journal.release, lab, trial, time=clock.now()
-                )
+                await self._shared.writer.write(self._journal.release, lab, trial, time=clock.now())
 
     # -- stations ---------------------------------------------------------------------------------
 

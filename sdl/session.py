@@ -376,6 +376,7 @@ class Session:
         watching = asyncio.create_task(self._watch(bench))
         try:
             await shared.guard.start()
+            await self._arm(bench)
             await warm
             self._show("running")
             self._closed_loop = ClosedLoop(
@@ -392,6 +393,17 @@ class Session:
             for name, why in (await bench.make_safe(timeout=self._patience)).items():
                 self._note("error", f"{name} did not confirm its safe state: {why}")
             await self._record_readings(bench)
+
+    async def _arm(self, bench: Bench) -> None:
+        """Arm the instruments' own watchdogs: they act if nobody else can any more.
+
+        :raises UnsafeError: one could not be armed; nothing has moved.
+        """
+        seconds = self.lab.watchdog.arm if self.lab.watchdog is not None else None
+        failed = await bench.arm(seconds) if seconds is not None else {}
+        if failed:
+            told = "; ".join(f"{name}: {why}" for name, why in failed.items())
+            raise UnsafeError(f"watchdogs of instruments could not be armed: {told}")
 
     async def _written(self) -> None:
         """Wait until all that was measured is in the journal, however long the disk is full."""

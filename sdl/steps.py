@@ -407,7 +407,10 @@ class Steps:
         left: Call | None = call
         if was is not None:
             left = replace(call, args=(was.argument,)) if len(call.args) == 1 else call
-            if not was.not_done:
+            found = was.findings[-1] if was.findings else {}
+            if found.get("verdict") == Verdict.PARTLY and "rest" in found:
+                left = replace(left, args=(found["rest"],))  # nothing was begun since
+            elif not was.not_done and found.get("verdict") != Verdict.NOT_DONE:
                 why = "the runtime ended while it was under way"
                 left = await self._reconciled(left, was.mark, why)
         again, tries = was is not None, 0
@@ -437,8 +440,9 @@ class Steps:
         try:
             await self.interruption.dose(self._calls(call))
         except BaseException as error:
-            if self.interruption.frozen is not None and error is self.interruption.frozen:
-                raise  # a STOP; what became of the dose is asked when the trial is taken up again
+            if self.interruption.halted and self.interruption.frozen is not None:
+                # what became of the dose is asked when the trial is taken up again
+                raise self.interruption.frozen from error
             cause = cause_of(error)
             if not isinstance(cause, Exception) or isinstance(cause, JournalError):
                 raise
@@ -475,8 +479,11 @@ class Steps:
         if finding.verdict is Verdict.DONE:
             await self._write_end(call, None, finding=told)
             return None
-        self._around.writer.post(
-            self._around.journal.note_finding, self.trial, call.n, told, time=clock.now()
+        if finding.verdict is Verdict.PARTLY:
+            told["rest"] = values.plain(finding.rest)
+        note = self._around.journal.note_finding  # before `mark` prepares the rest, which may
+        await self._around.writer.write(  # change what the instrument could tell
+            note, self.trial, call.n, told, time=clock.now(), keep=True
         )
         if finding.verdict is Verdict.NOT_DONE:
             return call

@@ -74,4 +74,3 @@ _DONE = {
     "stop": "it stops after the current step; `sdl run` goes on",
     "abort": "the trial ends; its clean-up and recovery run",
 }
-

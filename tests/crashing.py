@@ -95,7 +95,8 @@ class World:
     refusals: dict[str, int] = field(default_factory=dict)
     """So many actions to come of an instrument are refused."""
     too_much: float = 1e9
-    """mL; a pump that is asked for more refuses."""
+    """mL; a pump that is asked for more refuses, after `balks_after` s."""
+    balks_after: float = 0.0
     deaf: bool = False
     """Nobody can be asked what became of a dose, for now."""
 
@@ -202,6 +203,7 @@ class MutePump(Part):
     async def set(self, value: float) -> None:
         self._obey()
         if value > self._world.too_much:
+            await asyncio.sleep(self._world.balks_after)
             raise RefusedError(self.name, f"{value:g} mL are too much")
         seconds = self._world.dose(self.name, value, self._life.now)
         if self._world.lost_replies > 0:

@@ -8,6 +8,7 @@ import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 import pytest
 from bluesky import Msg
+from bluesky.utils import FailedStatus
 
 from sdl.errors import (
     InDoubtError,
@@ -196,6 +197,51 @@ def test_setpoints_are_sent_again_and_reached_before_anything_else_moves(tell: T
     assert one.world.log[-1] == ("dose", "pump", 1.0, {"heater": 60.0, "oven": 50.0})
 
 
+def test_a_crash_while_setpoints_are_sent_again_is_no_other_crash(tell: Tell):
+    calm = tell(two_setpoints)
+    assert calm.live((7, "before intent"), cools=True).killed
+    ended = calm.live()
+    for k in range(1, len(ended.boundaries)):
+        one = tell(two_setpoints)
+        assert one.live((7, "before intent"), cools=True).killed
+        assert one.live(count=k, cools=True).killed
+        again = one.live()
+        assert again.outcomes, (ended.boundaries[k - 1], again.cause)
+        doses = [entry for entry in one.world.log if entry[0] == "dose"]
+        assert doses == [("dose", "pump", 1.0, {"heater": 60.0, "oven": 50.0})]
+
+
+def test_a_setpoint_that_cannot_be_sent_again_is_a_failure_where_the_plan_went_on(tell: Tell):
+    def plan(heater: Any, pump: Any, other: Any, **_: Any):
+        def clean():
+            yield from bps.mv(other, 0.25)
+            yield from bps.mv(other, 0.5)
+
+        yield from bps.mv(heater, 60.0)
+        yield from bpp.finalize_wrapper(bps.mv(pump, 1.0), clean)
+        return {"y": 1.0}
+
+    def broken(crash: tuple[int, str] | None = None) -> tuple[Story, Ended]:
+        one = tell(plan)
+        assert one.live((3, "before intent")).killed
+        one.world.refusals["heater"] = 1
+        return one, one.live(crash)
+
+    calm, ended = broken()
+    assert isinstance(ended.error, RefusedError)
+    assert calm.world.doses() == [("other", 0.25), ("other", 0.5)]
+    for boundary in ended.boundaries:
+        if boundary[0] < 3:
+            continue
+        one, killed = broken(boundary)
+        assert killed.killed
+        again = one.live()
+        if boundary == (3, "before intent"):  # that it failed is not on record: it is tried again
+            continue
+        assert isinstance(again.error, RefusedError), boundary
+        assert one.world.doses() == calm.world.doses(), boundary
+
+
 @pytest.mark.parametrize("lag", [0.0, 0.01])
 def test_a_setpoint_that_was_on_its_way_is_sent_again_before_a_later_dose(tell: Tell, lag: float):
     def plan(heater: Any, pump: Any, **_: Any):
@@ -293,6 +339,35 @@ def test_a_step_that_failed_fails_again_at_the_same_place(tell: Tell):
         assert one.live().outcomes, boundary
         assert seen == first, boundary
         assert sorted(one.world.doses()) == sorted(calm.world.doses()), boundary
+
+
+def test_a_step_that_failed_late_fails_again_where_the_plan_heard_of_it(tell: Tell):
+    def plan(pump: Any, other: Any, **_: Any):
+        steps = 0
+        try:
+            yield from bps.abs_set(pump, 99.0, group="g")
+            for _ in range(4):
+                yield from bps.mv(other, 0.2)
+                steps += 1
+            yield from bps.wait("g")
+        except FailedStatus:
+            yield from bps.mv(other, 1.0 + steps)
+        yield from bps.mv(other, 0.5)
+        return {"y": 1.0}
+
+    def balking() -> Story:
+        one = tell(plan)
+        one.world.too_much, one.world.balks_after = 50.0, 5.0
+        return one
+
+    calm = balking()
+    ended = calm.live()
+    assert calm.world.doses()[-2:] == [("other", 3.0), ("other", 0.5)]
+    for boundary in [b for b in ended.boundaries if b[0] > 6]:
+        one = balking()
+        assert one.live(boundary).killed
+        assert one.live().cause == "", boundary
+        assert sorted(one.world.doses()) == sorted(calm.world.doses())
 
 
 # -- plans that are not repeatable ----------------------------------------------------------------
@@ -597,6 +672,22 @@ def test_a_freeze_finishes_the_dose_under_way_and_nothing_else(
     one.prepare = None
     assert one.live().outcomes
     assert one.world.doses() == [("pump", 1.0), ("pump", 2.0), ("pump", 3.0)]
+
+
+def test_a_freeze_finishes_a_dose_that_nobody_waits_for_yet(tell: Tell):
+    def plan(pump: Any, **_: Any):
+        yield from bps.abs_set(pump, 3.0, group="dose")
+        yield from bps.sleep(100)
+        yield from bps.wait("dose")
+        return {"y": 1.0}
+
+    one = tell(plan)
+    why = StoppedError("sdl stop")
+    one.prepare = lambda life: life.loop.call_later(5.0, lambda: life.run.freeze(why))
+    ended = one.live(gap=0.0)
+    assert ended.error is why
+    assert ended.at == pytest.approx(30.0, abs=0.01)
+    assert one.steps()[0].done
 
 
 def test_a_stop_leaves_doses_open(tell: Tell):

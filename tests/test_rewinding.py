@@ -91,11 +91,12 @@ def paused_and_resumed(life: Life) -> None:
     threading.Thread(target=work, daemon=True).start()
 
 
-def as_if_nothing_had_been(story: Story, ended: Ended, calm: Story, outcomes: Any) -> None:
+def as_if_nothing_had_been(story: Story, ended: Ended, calm: Story, first: Ended) -> None:
     assert ended.cause == ""
+    assert sorted(ended.stops) == sorted(first.stops), "something was stopped in the pause"
     assert story.world.doses() == DOSES
     assert story.world.measured == 3
-    assert ended.outcomes == outcomes
+    assert ended.outcomes == first.outcomes
     assert story.events() == calm.events()
     (run,) = story.runs()
     numbers = [event["seq_num"] for event in run["events"]]
@@ -114,7 +115,7 @@ def test_a_pause_and_resume_at_every_step_repeats_and_loses_nothing(tell: Tell, 
     for k in range(1, len(ended.boundaries)):
         one = tell(experiment)
         again = one.live(on_boundary=Rewound(k, later, paused_and_resumed))
-        as_if_nothing_had_been(one, again, calm, ended.outcomes)
+        as_if_nothing_had_been(one, again, calm, ended)
 
 
 class Door:
@@ -159,7 +160,7 @@ def test_a_suspender_that_trips_at_every_step_repeats_and_loses_nothing(tell: Te
         door = Door()
         one = tell(door.plan)
         again = one.live(on_boundary=Rewound(k, later, door.open))
-        as_if_nothing_had_been(one, again, calm, ended.outcomes)
+        as_if_nothing_had_been(one, again, calm, ended)
 
 
 def test_the_wait_for_a_group_is_not_lost_in_a_pause(tell: Tell):

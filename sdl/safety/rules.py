@@ -156,6 +156,10 @@ class Watchdog(Strict):
     beat: Positive = 0.2
     """s between two signs of life; at most a third of `timeout`."""
 
+    arm: Positive | None = None
+    """s without a word from us after which instruments that have a watchdog of their own stop;
+    default: what the options of each say."""
+
     @model_validator(mode="after")
     def _beats_in_time(self) -> Self:
         if 3 * self.beat > self.timeout * (1 + 1e-9):

@@ -36,6 +36,7 @@ instruments:
     wire: heater
     settle: 0.0              # waited for in real time, by each life anew
     tolerance: 2.0
+    safe_temperature: 55.0   # or each life would have to heat it from the cold
     twin: {part: reactor}
   spectrometer:
     {driver: spectrometer, wire: detector, integration_time: 0.1, averages: 2, twin: {part: outlet}}
@@ -93,9 +94,21 @@ class Place:
         text = f"{CAMPAIGN}budget: {{trials: {trials}}}\n"
         (self.folder / "campaign.yaml").write_text(text)
 
-    def live(self, targets: Collection[tuple[int, str]] = ()) -> "subprocess.Popen[bytes]":
-        """Start a runtime that kills itself at the first of these boundaries that it reaches."""
-        (self.folder / "targets.json").write_text(json.dumps(sorted(targets)))
+    def live(
+        self,
+        targets: Collection[tuple[int, str]] = (),
+        *,
+        fill: Collection[tuple[int, str]] = (),
+        clock: float = 0.0,
+    ) -> "subprocess.Popen[bytes]":
+        """Start a runtime.
+
+        :param targets: it kills itself at the first of these boundaries that it reaches.
+        :param fill: at the first of these its disk is full, for some seconds.
+        :param clock: s by which its clock is wrong.
+        """
+        orders = {"kill": sorted(targets), "fill": sorted(fill), "clock": clock}
+        (self.folder / "targets.json").write_text(json.dumps(orders))
         with self.output.open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-W", "ignore", str(LIFE), str(self.folder)],

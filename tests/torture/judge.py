@@ -63,12 +63,22 @@ class Judgement:
 def judge(
     journal: Journal, campaign: str, actions: Iterable[Mapping[str, Any]], pumps: Sequence[str]
 ) -> Judgement:
-    """Judge a campaign that nobody runs any more."""
+    """Judge a campaign that nobody runs any more.
+
+    :param actions: the world's log; if its `move`s name their `trial`, each trial is judged by its
+        own, else they are taken in order, which can be told where no trial has failed.
+    """
     said, trials = Judgement(), journal.trials(campaign)
     steps = {trial.number: journal.steps(trial) for trial in trials}
     actions = list(actions)
     for pump in pumps:
-        _judge_pump(said, pump, list(doses_of(pump, trials, steps)), moves_of(pump, actions))
+        doses, moves = doses_of(pump, trials, steps), moves_of(pump, actions)
+        if any(number is not None for number, _ in moves):
+            for trial in trials:
+                own = [d for d in doses if d.trial == trial.number]
+                _judge_pump(said, pump, own, [mL for n, mL in moves if n == trial.number])
+        else:
+            _judge_pump(said, pump, doses, [mL for _, mL in moves])
     for trial in trials:
         said.states[trial.state.value] += 1
         if trial.state is TrialState.IN_DOUBT:
@@ -92,8 +102,9 @@ def judge(
 
 def doses_of(
     pump: str, trials: Sequence[Trial], steps: Mapping[int, Sequence[Step]]
-) -> Iterable[Dose]:
+) -> list[Dose]:
     """All doses that plans asked of a pump, in order, with the volume of the first attempt."""
+    found = list[Dose]()
     for trial in trials:
         first: dict[int, Step] = {}
         newest: dict[int, Step] = {}
@@ -103,18 +114,19 @@ def doses_of(
                 newest[step.n] = step
         for n in sorted(first):
             whole = newest[n].done and newest[n].error is None
-            yield Dose(trial.number, n, float(first[n].argument), whole)
+            found.append(Dose(trial.number, n, float(first[n].argument), whole))
+    return found
 
 
-def moves_of(pump: str, actions: Iterable[Mapping[str, Any]]) -> list[float]:
-    """What a pump has moved, in mL, move by move; one that has not ended counts as NaN."""
-    begun: dict[int, float] = {}
+def moves_of(pump: str, actions: Iterable[Mapping[str, Any]]) -> list[tuple[int | None, float]]:
+    """What a pump has moved: of which trial, if that is known, and mL (NaN: not ended)."""
+    begun: dict[int, tuple[int | None, float]] = {}
     for action in actions:
         if action["instrument"] == pump and action["action"] == "move":
-            begun[action["number"]] = math.nan
+            begun[action["number"]] = action.get("trial"), math.nan
         elif action["instrument"] == pump and action["action"] == "moved":
-            begun[action["number"]] = float(action["moved"])
-    return [volume for volume in begun.values() if volume != 0.0]
+            begun[action["number"]] = begun[action["number"]][0], float(action["moved"])
+    return [(trial, volume) for trial, volume in begun.values() if volume != 0.0]
 
 
 def _judge_pump(said: Judgement, pump: str, doses: list[Dose], moves: list[float]) -> None:

@@ -50,7 +50,7 @@ class Torment:
     """One bench whose runtimes are killed. What was recorded as read is remembered from outside."""
 
     def __init__(self, place: Place, *, seed: int, tell: Callable[[str], None]) -> None:
-        self._place, self._random, self._tell = place, random.Random(seed), tell
+        self.place, self._random, self._tell = place, random.Random(seed), tell
         self.toll = Toll()
         self.open: list[Boundary] = []
         """Boundaries of the plan where nobody was killed yet."""
@@ -58,15 +58,15 @@ class Torment:
 
     def learn(self) -> None:
         """Run one trial undisturbed: its boundaries are those of every trial."""
-        self._place.budget(1)
+        self.place.budget(1)
         self._finish()
-        lines = self._place.boundaries.read_text().splitlines()
+        lines = self.place.boundaries.read_text().splitlines()
         self.open = list(dict.fromkeys((n, where) for n, where, _ in map(json.loads, lines)))
         self._tell(f"{len(self.open)} boundaries")
 
     def at_boundaries(self, kills: int | None = None) -> None:
         """Kill a runtime at each boundary once, or at `kills` of them."""
-        self._place.budget(10_000)
+        self.place.budget(10_000)
         before = self.toll.at_boundaries.total()
         wanted = len(self.open) if kills is None else kills
         while self.open and self.toll.at_boundaries.total() - before < wanted:
@@ -74,39 +74,39 @@ class Torment:
             share = max(len(self.open) // SHARE, 1)
             targets = self.open if few else self._random.sample(self.open, share)
             began = time.monotonic()
-            code = self._wait(self._place.live(targets), LONGEST_LIFE)
-            n, where, killed = self._last_boundary()
+            code = self.wait(self.place.live(targets), LONGEST_LIFE)
+            n, where, killed = self.last_boundary()
             if killed and code is not None:
                 self.open.remove((n, where))
                 self.toll.at_boundaries[where] += 1
             elif code is not None:
-                raise Hung(f"a runtime ended before its target: see {self._place.output}")
-            self._after(f"killed at {n}, {where}", began)
+                raise Hung(f"a runtime ended before its target: see {self.place.output}")
+            self.after(f"killed at {n}, {where}", began)
 
     def at_random(self, kills: int) -> None:
         """Kill runtimes at any moment, while they start too."""
-        self._place.budget(10_000)
+        self.place.budget(10_000)
         for _ in range(kills):
             began, seconds = time.monotonic(), self._random.uniform(*RANDOM_KILL)
-            life = self._place.live()
+            life = self.place.live()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                raise Hung(f"a runtime ended with {life.wait(seconds)}: see {self._place.output}")
+                raise Hung(f"a runtime ended with {life.wait(seconds)}: see {self.place.output}")
             life.kill()
             life.wait()
             self.toll.at_random += 1
-            self._after(f"killed after {seconds:.1f} s", began)
+            self.after(f"killed after {seconds:.1f} s", began)
             self._give_up_doubts()
 
     def judge(self) -> Judgement:
         """Let the trial under way come to its end, and judge."""
-        with Journal.open(str(self._place.journal), readonly=True) as journal:
+        with Journal.open(str(self.place.journal), readonly=True) as journal:
             count = len(journal.trials(CAMPAIGN_NAME))
-        self._place.budget(max(count, 1))
+        self.place.budget(max(count, 1))
         while not self._finish():
             self._tell("once more")
         time.sleep(0.5)  # for simulators to notice that a move is over
-        lines = self._place.actions.read_text().splitlines()
-        with Journal.open(str(self._place.journal), readonly=True) as journal:
+        lines = self.place.actions.read_text().splitlines()
+        with Journal.open(str(self.place.journal), readonly=True) as journal:
             said = judge(journal, CAMPAIGN_NAME, map(json.loads, lines), PUMPS)
             self._compare(journal)
         said.lost += len(self.toll.changed)
@@ -115,11 +115,11 @@ class Torment:
 
     def _finish(self) -> bool:
         began = time.monotonic()
-        code = self._wait(self._place.live(), LONGEST_LIFE)
-        self._after(f"ended with {code}", began)
+        code = self.wait(self.place.live(), LONGEST_LIFE)
+        self.after(f"ended with {code}", began)
         return code is not None
 
-    def _wait(self, life: "subprocess.Popen[bytes]", seconds: float) -> int | None:
+    def wait(self, life: "subprocess.Popen[bytes]", seconds: float) -> int | None:
         """Wait for the end of a life; None: a trial came into doubt, and the runtime was killed."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -132,11 +132,11 @@ class Torment:
                 return None
         life.kill()
         life.wait()
-        raise Hung(f"a runtime was still at work after {seconds:g} s: see {self._place.output}")
+        raise Hung(f"a runtime was still at work after {seconds:g} s: see {self.place.output}")
 
     def _in_doubt(self) -> list[Trial]:
         try:
-            with Journal.open(str(self._place.journal), readonly=True) as journal:
+            with Journal.open(str(self.place.journal), readonly=True) as journal:
                 return journal.trials(CAMPAIGN_NAME, {TrialState.IN_DOUBT})
         except JournalError:  # there is none yet
             return []
@@ -146,19 +146,30 @@ class Torment:
         for trial in self._in_doubt():
             self.toll.doubts.append(f"trial {trial.number}: {trial.cause}")
             self._tell(f"in doubt: {self.toll.doubts[-1]}")
-            self._place.abandon(trial.number)
+            self.place.abandon(trial.number)
 
-    def _last_boundary(self) -> tuple[int, str, bool]:
-        n, where, killed = json.loads(self._place.boundaries.read_text().splitlines()[-1])
+    def last_boundary(self) -> tuple[int, str, bool]:
+        n, where, killed = json.loads(self.place.boundaries.read_text().splitlines()[-1])
         return n, where, killed
 
-    def _after(self, what: str, began: float) -> None:
+    def newest(self) -> int:
+        """The number of the newest trial; 0 if there is none."""
+        with Journal.open(str(self.place.journal), readonly=True) as journal:
+            return max((t.number for t in journal.trials(CAMPAIGN_NAME)), default=0)
+
+    def owners(self) -> int:
+        """How many runtimes have owned the lab."""
+        with Journal.open(str(self.place.journal), readonly=True) as journal:
+            owner = journal.owner("torture-bench")
+        return 0 if owner is None else owner.epoch
+
+    def after(self, what: str, began: float) -> None:
         seconds = time.monotonic() - began
         self.toll.lives += 1
         self.toll.seconds += seconds
         doing = "no journal yet"
-        if self._place.journal.exists():
-            with Journal.open(str(self._place.journal), readonly=True) as journal:
+        if self.place.journal.exists():
+            with Journal.open(str(self.place.journal), readonly=True) as journal:
                 doing = self._compare(journal)
         self._tell(f"life {self.toll.lives}: {seconds:4.1f} s, {what}; {doing}")
 

@@ -70,7 +70,6 @@ class Worlds:
             self._session()
             if self._trial == before:
                 raise AssertionError(f"no trial was begun after {self._trial + 1}")
-        self._count()
 
     def told(self, undisturbed: dict[int, dict[str, float]] | None = None) -> Told:
         with Journal.open(str(self.folder / "twin.db"), readonly=True) as journal:
@@ -104,6 +103,8 @@ class Worlds:
                         session.stop("a trial is in doubt")
             finally:
                 timer.cancel()
+        self._count()
+        self._lines.clear()
         self._let_go()
 
     def _on_boundary(self, n: int, where: str) -> None:
@@ -120,7 +121,7 @@ class Worlds:
                 line.plan(None if due is None else due.mishap, event=event)
 
     def _count(self) -> None:
-        """Look back at the trial that was under way."""
+        """Look back at the trial that was under way, if there was one."""
         lines = [line for found in self._lines.values() for line, _ in found]
         self.happened += any(line.happened for line in lines)
         if lines and all(line.mishap is None for line in lines):
@@ -153,7 +154,6 @@ class Worlds:
             ):
                 original = getattr(where, name)
                 stack.enter_context(mock.patch.object(where, name, wrapped(original)))
-            self._lines.clear()
             yield
 
     def _world(self, build: Callable[..., Any]) -> Callable[..., Any]:
@@ -165,7 +165,8 @@ class Worlds:
             def tell(action: dict[str, Any]) -> None:
                 instrument = f"{action['part']}_pump"
                 number = {"number": first + action["number"]} if "number" in action else {}
-                self.actions.append({**action, **number, "instrument": instrument})
+                whose = {"instrument": instrument, "trial": self._trial + 1}
+                self.actions.append({**action, **number, **whose})
 
             world.tell_actions(tell)
             return world
