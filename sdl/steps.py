@@ -173,7 +173,9 @@ class Steps:
     def delivered(self, error: BaseException) -> None:
         """The plan hears now of a step that failed; entered again, it must not hear earlier."""
         status = error.args[0] if error.args else None
-        if isinstance(status, StepStatus) and status.call.n not in self._newest:
+        if not isinstance(status, StepStatus):
+            return
+        if status.call.n in self._begun and status.call.n not in self._newest:
             told = {"verdict": "failed", "at": self._n}
             note = self._around.journal.note_finding
             self._around.writer.post(note, self.trial, status.call.n, told, time=clock.now())

@@ -343,15 +343,15 @@ def test_a_step_that_failed_fails_again_at_the_same_place(tell: Tell):
 
 def test_a_step_that_failed_late_fails_again_where_the_plan_heard_of_it(tell: Tell):
     def plan(pump: Any, other: Any, **_: Any):
-        steps = 0
+        given = 0
         try:
             yield from bps.abs_set(pump, 99.0, group="g")
-            for _ in range(4):
+            for _again in range(4):
                 yield from bps.mv(other, 0.2)
-                steps += 1
+                given += 1
             yield from bps.wait("g")
         except FailedStatus:
-            yield from bps.mv(other, 1.0 + steps)
+            yield from bps.mv(other, 1.0 + given)
         yield from bps.mv(other, 0.5)
         return {"y": 1.0}
 

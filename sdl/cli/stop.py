@@ -3,6 +3,7 @@
 Nothing heavy is imported before a watchdog was asked: this must be quick, and work on a full disk.
 """
 
+import signal
 import sys
 import time
 from argparse import Namespace
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdl import files
-from sdl.errors import ConfigError, InstrumentError, JournalError
+from sdl.errors import ConfigError, JournalError
 from sdl.watchdog import control
 from sdl.watchdog.control import Answer, NobodyThereError, ask_to_stop
 from sdl.watchdog.places import Places, places
@@ -20,8 +21,10 @@ from sdl.who import operator
 if TYPE_CHECKING:
     from sdl.lab import Lab
 
-PATIENCE = 4.0  # s to find somebody: a watchdog that died is started again within two
+PATIENCE = 4.0  # s to find a watchdog: one that died is started again within two
+KILL_AFTER = 8.0  # s that a runtime without a watchdog has to make the lab safe and end
 POLL = 0.2  # s
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has one kind
 REAL, TWIN = "journal.db", "twin.db"
 
 
@@ -53,8 +56,8 @@ def run(options: Namespace) -> int:
 
 
 def _stop(target: Target, who: str, why: str) -> Answer:
-    """Ask the watchdog; where there is none and no runtime either, do it here."""
-    deadline, said = time.monotonic() + PATIENCE, False
+    """Ask the watchdog; without one end the runtime; without that too, do it here."""
+    began, told = time.monotonic(), ""
     while True:
         found = control.read(target.places.control)
         if found is not None:
@@ -66,14 +69,20 @@ def _stop(target: Target, who: str, why: str) -> Answer:
 
         with alone.owned(target.journal, target.name, target.places) as owned:
             if owned:
-                if target.twin:
+                if target.twin and not told:
                     raise JournalError(f"no runtime of the twin {target.name} is at work")
+                if target.twin:
+                    return Answer({}, f"the runtime ({told}), which has ended")
                 return alone.make_safe(_lab(target), target.journal, who, why)
-        if time.monotonic() > deadline:
-            raise InstrumentError(target.name, alone.whose(target.journal, target.name))
-        if not said:
-            print("somebody runs this lab; looking for its watchdog", file=sys.stderr)
-            said = True
+        waited = time.monotonic() - began
+        if not told and (found is None or waited > PATIENCE):
+            told = alone.end_runtime(target.journal, target.name, signal.SIGTERM)
+            print(f"no watchdog answers; {told} was told to stop", file=sys.stderr)
+            began = time.monotonic()
+        elif told and waited > KILL_AFTER:
+            told = alone.end_runtime(target.journal, target.name, KILL)
+            print(f"it did not; {told} was ended", file=sys.stderr)
+            began = time.monotonic()
         time.sleep(POLL)
 
 

@@ -7,12 +7,15 @@ cannot be told whether somebody owns the lab (a full disk, a server that is down
 import asyncio
 import contextlib
 import logging
+import os
+import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
 from sdl.clock import new_loop
-from sdl.errors import JournalError
+from sdl.errors import InstrumentError, JournalError
 from sdl.journal import Journal
 from sdl.journal.address import Address, parse_address
 from sdl.journal.database import PostgresqlDatabase, connect
@@ -79,20 +82,26 @@ async def _make_safe(lab: Lab, told: reach.Told) -> None:
     told(await reach.make_safe(lab, timeout=lab.safety.stop_timeout))
 
 
-def whose(journal: str, lab: str) -> str:
-    """Who has a lab that could not be stopped, and what to do about it."""
+def end_runtime(journal: str, lab: str, how: signal.Signals) -> str:
+    """Send a signal to the runtime that owns a lab; return what it is.
+
+    :raises InstrumentError: it is none of this machine, or nobody can tell; says what to do.
+    """
+    problem = "somebody runs this lab"
     try:
         with Journal.open(journal, readonly=True) as opened:
             owner = opened.owner(lab)
-    except JournalError as error:
-        owner, there = None, f"somebody ({error})"
-    else:
-        there = f"process {owner.pid} on {owner.host}" if owner and owner.held else "somebody"
-    kill = f"kill {owner.pid}" if owner is not None else "end that process"
-    return (
-        f"STOP: {there} runs this lab, and no watchdog answers; nothing was done. Press the "
-        f"emergency stop if it cannot wait; else `{kill}` (it makes the lab safe, if it still can) "
-        "and call `sdl stop` again"
+        if owner is not None and owner.held:
+            problem = f"process {owner.pid} on {owner.host} runs this lab"
+            if owner.host == socket.gethostname():
+                os.kill(owner.pid, how)
+                return f"process {owner.pid}"
+    except (JournalError, OSError) as error:
+        problem += f" ({error})"
+    raise InstrumentError(
+        lab,
+        f"STOP: {problem}, and no watchdog answers; nothing was done. Press the emergency stop if "
+        "it cannot wait; else end that process, where it runs, and call `sdl stop` again",
     )
 
 

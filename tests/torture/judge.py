@@ -76,9 +76,9 @@ def judge(
         if any(number is not None for number, _ in moves):
             for trial in trials:
                 own = [d for d in doses if d.trial == trial.number]
-                _judge_pump(said, pump, own, [mL for n, mL in moves if n == trial.number])
+                judge_pump(said, pump, own, [mL for n, mL in moves if n == trial.number])
         else:
-            _judge_pump(said, pump, doses, [mL for _, mL in moves])
+            judge_pump(said, pump, doses, [mL for _, mL in moves])
     for trial in trials:
         said.states[trial.state.value] += 1
         if trial.state is TrialState.IN_DOUBT:
@@ -87,7 +87,7 @@ def judge(
             said.causes[str(trial.cause)] += 1
         elif trial.state is TrialState.COMPLETED:
             _judge_readings(said, journal, trial, steps[trial.number])
-        else:
+        elif trial.state is not TrialState.ABANDONED:
             said.findings.append(f"trial {trial.number} is {trial.state.value}: nobody ended it")
         if trial.state is not TrialState.COMPLETED and not trial.cause:
             said.findings.append(f"trial {trial.number} is {trial.state.value} without a cause")
@@ -100,9 +100,7 @@ def judge(
 # -- doses ----------------------------------------------------------------------------------------
 
 
-def doses_of(
-    pump: str, trials: Sequence[Trial], steps: Mapping[int, Sequence[Step]]
-) -> list[Dose]:
+def doses_of(pump: str, trials: Sequence[Trial], steps: Mapping[int, Sequence[Step]]) -> list[Dose]:
     """All doses that plans asked of a pump, in order, with the volume of the first attempt."""
     found = list[Dose]()
     for trial in trials:
@@ -129,7 +127,8 @@ def moves_of(pump: str, actions: Iterable[Mapping[str, Any]]) -> list[tuple[int 
     return [(trial, volume) for trial, volume in begun.values() if volume != 0.0]
 
 
-def _judge_pump(said: Judgement, pump: str, doses: list[Dose], moves: list[float]) -> None:
+def judge_pump(said: Judgement, pump: str, doses: Sequence[Dose], moves: Sequence[float]) -> None:
+    """Hold what a pump has moved (mL, move by move) against its doses, both in order."""
     said.doses += len(doses)
     left = list(moves)
     for k, dose in enumerate(doses):
@@ -188,9 +187,7 @@ def tolerance(volume: float, moves: int) -> float:
 # -- readings -------------------------------------------------------------------------------------
 
 
-def _judge_readings(
-    said: Judgement, journal: Journal, trial: Trial, steps: Sequence[Step]
-) -> None:
+def _judge_readings(said: Judgement, journal: Journal, trial: Trial, steps: Sequence[Step]) -> None:
     """Each reading that was recorded stands in the run that completed the trial, unchanged."""
     runs = [run for run in journal.runs(trial)]
     if not runs or runs[-1].stop != "success":

@@ -49,7 +49,9 @@ class Toll:
 class Torment:
     """One bench whose runtimes are killed. What was recorded as read is remembered from outside."""
 
-    def __init__(self, place: Place, *, seed: int, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, place: Place, *, seed: int, tell: Callable[[str], None] = lambda _: None
+    ) -> None:
         self.place, self._random, self._tell = place, random.Random(seed), tell
         self.toll = Toll()
         self.open: list[Boundary] = []
@@ -159,6 +161,8 @@ class Torment:
 
     def owners(self) -> int:
         """How many runtimes have owned the lab."""
+        if not self.place.journal.exists():
+            return 0
         with Journal.open(str(self.place.journal), readonly=True) as journal:
             owner = journal.owner("torture-bench")
         return 0 if owner is None else owner.epoch

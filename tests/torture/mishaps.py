@@ -6,7 +6,7 @@ did not, the next session begins with a new world. All worlds write down what ha
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +58,8 @@ class Worlds:
     exchanges: dict[str, int] = field(default_factory=dict)
     """How many there were on each wire in the newest trial that had no mishap."""
     happened: int = 0
+    doubts: list[str] = field(default_factory=list)
+    """Causes of the trials that were in doubt, and then given up."""
     _lines: dict[str, list[tuple[Unlucky, Any]]] = field(default_factory=dict)
     _trial: int = -1
     _worlds: int = 0
@@ -111,7 +113,8 @@ class Worlds:
         if (n, where) == (1, "before intent"):
             self._count()
             self._trial += 1
-            self._plan(self.plans[self._trial])
+            # a trial that was given up is no part of the budget: one more comes in its place
+            self._plan(self.plans[self._trial] if self._trial < len(self.plans) else None)
 
     def _plan(self, planned: Planned | None) -> None:
         for wire, lines in self._lines.items():
@@ -140,7 +143,12 @@ class Worlds:
                         "torture-bench", name, time=claim.since, who="torture", note="looked at"
                     )
             for trial in journal.trials(CAMPAIGN_NAME, {TrialState.IN_DOUBT}):
-                journal.release("torture-bench", trial, time=trial.started_at or 0.0)
+                self.doubts.append(f"trial {trial.number}: {trial.cause}")
+                at = journal.activities()["runtime"].time
+                journal.move(
+                    trial, TrialState.ABANDONED, time=at, who="torture", cause="it was in doubt"
+                )
+                journal.release("torture-bench", trial, time=at)
 
     # -- simulators with unlucky lines ------------------------------------------------------------
 
@@ -209,7 +217,3 @@ def undisturbed(folder: Path, trials: int) -> tuple[Worlds, dict[int, dict[str, 
     with Journal.open(str(folder / "twin.db"), readonly=True) as journal:
         done = journal.trials(CAMPAIGN_NAME, {TrialState.COMPLETED})
     return worlds, {t.number: dict(t.outcomes or {}) for t in done}
-
-
-def at_every(wire: str, exchanges: Sequence[int], make: Callable[[int], Planned]) -> list[Planned]:
-    return [make(at) for at in exchanges]
