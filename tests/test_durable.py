@@ -341,6 +341,23 @@ def test_a_step_that_failed_fails_again_at_the_same_place(tell: Tell):
         assert sorted(one.world.doses()) == sorted(calm.world.doses()), boundary
 
 
+def test_a_step_that_was_interrupted_and_then_failed_fails_again_at_the_same_place(tell: Tell):
+    def plan(pump: Any, other: Any, **_: Any):
+        try:
+            yield from bps.mv(pump, 99.0)
+        except FailedStatus:
+            yield from bps.mv(other, 0.2)
+        yield from bps.mv(other, 0.5)
+        return {"y": 1.0}
+
+    one = tell(plan)
+    one.world.too_much = 50.0
+    assert one.live((1, "after intent")).killed
+    assert one.live((5, "after intent")).killed
+    assert one.live().cause == ""
+    assert one.world.doses() == [("other", 0.2), ("other", 0.5)]
+
+
 def test_a_step_that_failed_late_fails_again_where_the_plan_heard_of_it(tell: Tell):
     def plan(pump: Any, other: Any, **_: Any):
         given = 0

@@ -118,6 +118,12 @@ class Place:
                 start_new_session=True,
             )
 
+    def moves(self, pump: str) -> int:
+        """How often a pump has begun to move."""
+        lines = self.actions.read_text().splitlines() if self.actions.exists() else []
+        begun = ((a["instrument"], a["action"]) for a in map(json.loads, lines))
+        return sum(action == (pump, "move") for action in begun)
+
     def abandon(self, trial: int) -> None:
         """Give a trial in doubt up, as an operator does."""
         words = ["resolve", str(trial), "--abandon", "--note", "torture", "--lab", "sim.yaml"]

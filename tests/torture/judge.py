@@ -1,8 +1,9 @@
 """What physically happened, against what the record says: the judge of all torture.
 
 The world's log of actions (`sdl.simulators.parts.PumpHead`) is the truth; the journal is what is
-judged. A dose step that the journal has as done must have moved exactly what the plan asked for; one
-that it does not have as done (a trial in doubt, failed or left), at most that. Nothing else moves.
+judged. A dose step that the journal has as done must have moved exactly what the plan asked for;
+one that it does not have as done (a trial in doubt, failed or left), at most that. Nothing else
+moves.
 """
 
 import math
@@ -189,7 +190,7 @@ def tolerance(volume: float, moves: int) -> float:
 
 def _judge_readings(said: Judgement, journal: Journal, trial: Trial, steps: Sequence[Step]) -> None:
     """Each reading that was recorded stands in the run that completed the trial, unchanged."""
-    runs = [run for run in journal.runs(trial)]
+    runs = journal.runs(trial)
     if not runs or runs[-1].stop != "success":
         said.findings.append(f"trial {trial.number}: its last run did not end in success")
         return

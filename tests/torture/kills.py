@@ -99,6 +99,22 @@ class Torment:
             self.after(f"killed after {seconds:.1f} s", began)
             self._give_up_doubts()
 
+    def while_dosing(self, pump: str, kills: int) -> None:
+        """Kill runtimes as soon as the simulator of a pump says that it moves."""
+        self.place.budget(10_000)
+        for _ in range(kills):
+            began, moves = time.monotonic(), self.place.moves(pump)
+            life = self.place.live()
+            while self.place.moves(pump) == moves:
+                if time.monotonic() - began > LONGEST_LIFE or life.poll() is not None:
+                    life.kill()
+                    raise Hung(f"{pump} does not move: see {self.place.output}")
+                time.sleep(0.02)
+            life.kill()
+            life.wait()
+            self.toll.at_random += 1
+            self.after(f"killed while {pump} moved", began)
+
     def judge(self) -> Judgement:
         """Let the trial under way come to its end, and judge."""
         with Journal.open(str(self.place.journal), readonly=True) as journal:

@@ -24,7 +24,6 @@ FULL = 4.0  # s
 
 def main(folder: Path) -> int:
     orders = json.loads((folder / "targets.json").read_text())
-    orders = orders if isinstance(orders, dict) else {"kill": orders, "fill": [], "clock": 0.0}
     kill, fill = ({(n, where) for n, where in orders[what]} for what in ("kill", "fill"))
     if orders["clock"]:
         _set_clock(orders["clock"])
@@ -46,7 +45,6 @@ def main(folder: Path) -> int:
     campaign, lab = Campaign.load(folder / "campaign.yaml"), Lab.load(folder / "sim.yaml")
     with Session(campaign, lab, on_boundary=on_boundary) as session:
         ending = session.wait()
-    print(f"ended: {ending}", flush=True)
     return 1 if ending.gave_up else 0
 
 

@@ -87,16 +87,42 @@ def test_a_journal_that_cannot_be_written_keeps_nothing_from_being_made_safe(
     assert "not in the journal" in capsys.readouterr().out
 
 
-def test_a_lab_that_somebody_runs_without_a_watchdog_is_not_touched(
+OWNER = """
+import signal, sys, time
+from sdl.journal import Journal
+if sys.argv[2] == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+with Journal.open(sys.argv[1]) as journal, journal.own("valves", time=0.0):
+    print("mine", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("kind", ["hears", "deaf"])
+def test_a_runtime_without_a_watchdog_is_ended_and_the_lab_made_safe(
+    bench: valves.Bench, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(command, "KILL_AFTER", 0.5)
+    file = str(bench.folder / "journal.db")
+    owner = [sys.executable, "-c", OWNER, file, kind]
+    with subprocess.Popen(owner, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "mine\n"
+        assert command.run(options(bench.folder)) == 0
+        assert bench.is_safe()
+        assert process.wait(5) < 0  # ended by a signal
+
+
+def test_a_runtime_of_another_machine_is_named_and_nothing_done(
     bench: valves.Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "PATIENCE", 0.3)
     with (
         Journal.open(bench.folder / "journal.db") as journal,
         journal.own("valves", time=0.0),
-        pytest.raises(InstrumentError, match=r"process \d+ on .*kill \d+"),
     ):
-        command.run(options(bench.folder))
+        monkeypatch.setattr(alone.socket, "gethostname", lambda: "elsewhere")
+        with pytest.raises(InstrumentError, match=r"process \d+ on .*; nothing was done"):
+            command.run(options(bench.folder))
     assert not any(valve.heard for valve in bench.valves.values())
 
 
