@@ -23,6 +23,7 @@ no mishap a wrong outcome. Exit code 1 if one is missed.
 
 import argparse
 import logging
+import re
 import sys
 import tempfile
 import threading
@@ -98,6 +99,7 @@ def table(found: dict[str, tuple[Toll, Judgement]]) -> str:
     )
 
 
+SAFE = "safe mode, "
 KINDS: dict[str, tuple[str, Mishap, bool]] = {
     "pump: lost request": ("pumps", Mishap("lost request", 1), False),
     "pump: lost reply": ("pumps", Mishap("lost reply", 1), False),
@@ -107,6 +109,9 @@ KINDS: dict[str, tuple[str, Mishap, bool]] = {
     "pump: wire cut 3 s": ("pumps", Mishap("cut", 1, 3.0), False),
     "pump: wire cut 60 s": ("pumps", Mishap("cut", 1, 60.0), False),
     "pump: power lost": ("pumps", Mishap("event", 1), True),
+    f"{SAFE}lost reply": ("pumps", Mishap("lost reply", 1), False),
+    f"{SAFE}garbled reply": ("pumps", Mishap("garbled reply", 1), False),
+    f"{SAFE}power lost": ("pumps", Mishap("event", 1), True),
     "heater: lost request": ("heater", Mishap("lost request", 1), False),
     "heater: lost reply": ("heater", Mishap("lost reply", 1), False),
     "heater: late reply": ("heater", Mishap("late reply", 1), False),
@@ -151,7 +156,9 @@ def disturbed(folder: Path, trials: int) -> tuple[list[str], list[str]]:
         count = min(trials, last)
         ats = [1 + k * last // count for k in range(count)]
         plans = [Planned(wire, replace(mishap, at=at), power) for at in ats]
-        worlds = Worlds(folder / kind.replace(":", "").replace(" ", "-"), [*plans])
+        mode = "safe" if kind.startswith(SAFE) else "basic"
+        own = folder / re.sub(r"\W+", "-", kind)
+        worlds = Worlds(own, [*plans], mode=mode)
         worlds.run()
         told = worlds.told(right)
         found, doubts = told.judgement, len(worlds.doubts)

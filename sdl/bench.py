@@ -8,7 +8,14 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 from sdl import clock
-from sdl.errors import InstrumentError, NoReplyError, RefusedError, SdlError, explain
+from sdl.errors import (
+    InstrumentError,
+    NoReplyError,
+    RefusedError,
+    SdlError,
+    StaleError,
+    explain,
+)
 from sdl.instrument import Instrument
 from sdl.wires import Wire
 
@@ -166,6 +173,24 @@ class Bench:
 
         answers = await self._each(ask, CONNECT_TIMEOUT)
         return {name: error or readings.get(name, {}) for name, error in answers.items()}
+
+    async def readings_now(self) -> dict[str, tuple[Any, str, float]]:
+        """The newest value, units and time of every scalar signal, or why there is none."""
+        found: dict[str, tuple[Any, str, float]] = {}
+        for name, readings in (await self.read()).items():
+            if isinstance(readings, BaseException):
+                stale = isinstance(readings, StaleError)  # nothing was measured lately: no fault
+                said = "no fresh value" if stale else explain(readings)
+                found[name] = (said, "", clock.now())
+                continue
+            for key, (value, units, at) in readings.items():
+                if isinstance(value, bool | int | float | str):
+                    found[key] = (
+                        value,
+                        units,
+                        min(at, clock.now()),
+                    )  # some bring a clock of their own
+        return found
 
     async def close(self) -> None:
         """Close all wires."""

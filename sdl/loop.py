@@ -37,6 +37,7 @@ _TOLD = {
     TrialState.REJECTED: "failed",
     TrialState.ABANDONED: None,  # it taught nothing: the same point may be suggested again
 }
+ALIVE = "alive/"
 LOOK_PERIOD = 0.25  # s of real time between two looks for what a person has settled
 
 
@@ -113,6 +114,12 @@ class ClosedLoop:
     async def _look_later(self) -> None:
         self._show("waiting for a person" if self._paused is None else f"paused: {self._paused}")
         await clock.outside(time.sleep, LOOK_PERIOD)
+
+    def sign_of_life(self) -> None:
+        """Note that the trials in flight are looked after: a crash leaves them alone from here."""
+        for run in self._live.values():
+            key = alive_key(run.trial)
+            self._post(self._journal.set_activity, key, {}, time=clock.now())
 
     @property
     def busy(self) -> bool:
@@ -335,6 +342,7 @@ class ClosedLoop:
             self._idle.append(engine)
         if run.trial.state in ENDED:  # else its sample is there still
             await write(self._journal.release, lab, run.trial, time=clock.now())
+            self._post(self._journal.set_activity, alive_key(trial), None, time=clock.now())
 
     async def _ended(self, run: TrialRun) -> None:
         """Run the plan and write down how the trial ended, if it did."""
@@ -412,6 +420,11 @@ class ClosedLoop:
         self._post(self._journal.note, level, "loop", text, time=clock.now(), campaign=name)
         if level != "info":
             self._notify(level, text)
+
+
+def alive_key(trial: Trial) -> str:
+    """Under which activity it stands when a trial was last known to be under way."""
+    return f"{ALIVE}{trial.id}"
 
 
 def _spent(budget: str, counted: Sequence[Trial]) -> Ending:

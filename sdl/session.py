@@ -5,27 +5,22 @@ The lab's loop runs in a thread of its own; whoever started the session waits, w
 
 import asyncio
 import contextlib
-import hashlib
-import inspect
-import json
 import os
-import platform
 import queue
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, ExitStack
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from sdl import binding, clock
+from sdl import binding, clock, provenance
 from sdl.bench import Bench
 from sdl.data.callbacks import Callbacks, DocumentCallback
 from sdl.engine import end_loop, start_loop
-from sdl.errors import JournalError, SdlError, StaleError, StoppedError, UnsafeError, explain
+from sdl.errors import JournalError, SdlError, StoppedError, UnsafeError, explain
 from sdl.journal import Journal
 from sdl.journal.writer import Writer
-from sdl.loop import ClosedLoop
+from sdl.loop import ALIVE, ClosedLoop
 from sdl.notify import Notifier
 from sdl.results import Results
 from sdl.safety.guard import Guard
@@ -40,7 +35,6 @@ if TYPE_CHECKING:
     from sdl.campaign import Campaign
     from sdl.lab import Lab
 
-RECORDED = ("sdl", "bluesky", "ophyd-async", "ophyd", "botorch", "gpytorch", "torch", "numpy")
 WATCH_PERIOD = 2.0  # s of real time between two looks at all instruments
 WATCH_PERIOD_VIRTUAL = 600.0  # s of virtual time
 FLUSH = 2.0  # s of real time between two looks at whether all is written
@@ -120,16 +114,20 @@ class Session:
     def _now(self) -> float:
         return clock.now(self._loop)
 
-    def _left_off(self) -> tuple[float | None, float]:
-        """When the runtime before us was last known to live, and the time now.
+    def _left_off(self) -> tuple[dict[str, float], float]:
+        """When each interrupted trial was last known to be under way, and the time now.
 
         On a twin, now is where its journal ends, so that its time never runs backwards.
         """
-        before = self._journal.activities().get("runtime")
-        alive_until = before.time if before is not None else None
+        activities = self._journal.activities()
+        alive_until = {
+            key.removeprefix(ALIVE): activity.time
+            for key, activity in activities.items()
+            if key.startswith(ALIVE)
+        }
         if not self.lab.is_twin or self.lab.speed == 1:
             return alive_until, time.time()
-        latest = max(clock.SIMULATED_EPOCH, alive_until or 0.0)
+        latest = max([clock.SIMULATED_EPOCH, *(a.time for a in activities.values())])
         for campaign in self._journal.campaigns():
             for trial in self._journal.trials(campaign.name):
                 times = (trial.suggested_at, trial.started_at, trial.ended_at)
@@ -140,17 +138,15 @@ class Session:
         lab, journal = self.lab, self._journal
         journal.add_campaign(
             self.campaign.campaign,
-            specification(self.campaign),
+            provenance.specification(self.campaign),
             lab=lab.lab,
             twin=lab.is_twin,
-            versions=versions(self.campaign, lab, plan),
+            versions=provenance.versions(self.campaign, lab, plan),
             time=began,
         )
         for name, item in lab.inventory.items():
             journal.open_item(lab.lab, name, item.amount, time=began)
-        rules = {"safety": lab.safety, "inventory": lab.inventory}
-        told = {k: json.loads(json.dumps(_words(v), default=str)) for k, v in rules.items()}
-        journal.audit("rules", lab.lab, told, time=began, who=operator())
+        journal.audit("rules", lab.lab, provenance.rules(lab), time=began, who=operator())
 
     def _watched(self, settings: Any) -> Watchdog:
         assert self._loop is not None  # it runs by now
@@ -316,7 +312,7 @@ class Session:
 
     # -- the campaign, in the lab's loop ----------------------------------------------------------
 
-    async def _run(self, plan: Any, recovery: Any, alive_until: float | None) -> Ending:
+    async def _run(self, plan: Any, recovery: Any, alive_until: dict[str, float]) -> Ending:
         self._note("info", "started")
         callbacks = Callbacks(self._on_document, lambda text: self._note("warning", text))
         self._show("connecting")
@@ -442,11 +438,13 @@ class Session:
         period = WATCH_PERIOD_VIRTUAL if speed == "virtual" else WATCH_PERIOD * speed
         while True:
             self._show(self._state)
+            if self._closed_loop is not None:
+                self._closed_loop.sign_of_life()
             await self._record_readings(bench)
             await asyncio.sleep(period)
 
     async def _record_readings(self, bench: Bench) -> None:
-        self._writer.post(self._journal.put_readings, await readings_now(bench))
+        self._writer.post(self._journal.put_readings, await bench.readings_now())
 
     _state: str | None = None
 
@@ -466,54 +464,6 @@ class Session:
     def _audit(self, subject: str, body: dict[str, Any], who: str) -> None:
         audit = self._journal.audit
         self._writer.post(audit, "operator", subject, body, time=self._now(), who=who)
-
-
-async def readings_now(bench: Bench) -> dict[str, tuple[Any, str, float]]:
-    """The newest value, units and time of every scalar signal, or why there is none."""
-    found: dict[str, tuple[Any, str, float]] = {}
-    for name, readings in (await bench.read()).items():
-        if isinstance(readings, BaseException):
-            stale = isinstance(readings, StaleError)  # nothing was measured lately: no fault
-            said = "no fresh value" if stale else explain(readings)
-            found[name] = (said, "", clock.now())
-            continue
-        for key, (value, units, at) in readings.items():
-            if isinstance(value, bool | int | float | str):
-                found[key] = (value, units, min(at, clock.now()))  # some bring a clock of their own
-    return found
-
-
-def specification(campaign: "Campaign") -> dict[str, Any]:
-    """The campaign as JSON: what makes it the same campaign tomorrow."""
-    words = campaign.model_dump(mode="json", exclude={"plan", "lab"}, by_alias=True)
-    return {**words, "plan": campaign.plan_name}
-
-
-def _words(value: Any) -> Any:
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    return {k: _words(v) for k, v in value.items()}
-
-
-def versions(campaign: "Campaign", lab: "Lab", plan: Any) -> dict[str, str]:
-    """What the results depend on beside the campaign: packages, Python, plan source, lab file."""
-    found = {"python": platform.python_version()}
-    for package in RECORDED:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    try:
-        source = f"sha256:{_digest(inspect.getsource(plan))}"
-    except OSError:  # typed at a prompt
-        source = "source not available"
-    found["plan"] = f"{campaign.plan_name} {source}"
-    found["lab"] = f"{lab.lab} sha256:{_digest(lab.model_dump_json(fallback=str))}"
-    return found
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 async def run(

@@ -175,7 +175,7 @@ class Steps:
         status = error.args[0] if error.args else None
         if not isinstance(status, StepStatus):
             return
-        if status.call.n in self._begun and status.call.n not in self._newest:
+        if status.call.n in self._begun and self.recorded(status.call) is None:
             told = {"verdict": "failed", "at": self._n}
             note = self._around.journal.note_finding
             self._around.writer.post(note, self.trial, status.call.n, told, time=clock.now())

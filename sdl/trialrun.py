@@ -4,7 +4,7 @@ import asyncio
 import math
 import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sdl import binding, clock
@@ -44,8 +44,8 @@ class Equipment:
     journal: Journal
     writer: Writer
     callbacks: Callbacks
-    alive_until: float | None = None
-    """When the runtime before this one was last known to live, on the lab's clock."""
+    alive_until: Mapping[str, float] = field(default_factory=dict)
+    """When a trial (by its id) was last known to be under way, on the lab's clock."""
     on_boundary: Callable[[int, str], None] = lambda *_: None
     """Told of every boundary of a step; only tests listen."""
 
@@ -96,7 +96,7 @@ class TrialRun:
             recorded,
             shared,
             self.instruments,
-            gap=_gap(times, shared.alive_until) if times else None,
+            gap=_gap(times, shared.alive_until.get(trial.id)) if times else None,
             show=self._recording.show,
         )
 
