@@ -121,6 +121,7 @@ class Steps:
         self._until: list[tuple[int, asyncio.Future[None]]] = []
         self._progress: dict[int, Progress] = {}
         self._owed: dict[tuple[int, str], Call] = {}
+        self._stopped: dict[int, int] = {}  # device → the step at which the plan stopped it
         self._restoring = asyncio.Lock()
         self._caught_up = asyncio.Event()
         self.bundle: list[float | None] = []
@@ -282,6 +283,8 @@ class Steps:
         elif call.command in ("stop", "unstage"):
             undone = "set" if call.command == "stop" else "stage"
             self._owed.pop((id(call.device), undone), None)
+            if call.command == "stop":
+                self._stopped[id(call.device)] = call.n
         elif call.command in ASKING:
             for done in ("trigger", "kickoff", "complete"):
                 self._owed.pop((id(call.device), done), None)
@@ -337,6 +340,7 @@ class Steps:
         self._around.boundary(call.n, "done")
 
     async def _stop(self, call: Call) -> Any:
+        self._stopped[id(call.device)] = call.n
         self._post(call)
         try:
             result = await self._calls(call)
@@ -439,6 +443,11 @@ class Steps:
 
     async def _once(self, call: Call, mark: Any, *, last: bool) -> Call | None:
         """Act once; return what is left to be done, or None."""
+        if self._stopped.get(id(call.device), 0) > call.n:  # the plan thinks that it rests
+            error = InstrumentError(call.instrument, f"{call}: told to stop before it began")
+            await self._write_end(call, None, error)
+            self._take_back(call, "it was not begun")
+            raise error
         try:
             await self.interruption.dose(self._calls(call))
         except BaseException as error:

@@ -177,20 +177,22 @@ class Torment:
 
     def owners(self) -> int:
         """How many runtimes have owned the lab."""
-        if not self.place.journal.exists():
+        try:
+            with Journal.open(str(self.place.journal), readonly=True) as journal:
+                owner = journal.owner("torture-bench")
+        except JournalError:  # there is none yet
             return 0
-        with Journal.open(str(self.place.journal), readonly=True) as journal:
-            owner = journal.owner("torture-bench")
         return 0 if owner is None else owner.epoch
 
     def after(self, what: str, began: float) -> None:
         seconds = time.monotonic() - began
         self.toll.lives += 1
         self.toll.seconds += seconds
-        doing = "no journal yet"
-        if self.place.journal.exists():
+        try:
             with Journal.open(str(self.place.journal), readonly=True) as journal:
                 doing = self._compare(journal)
+        except JournalError:  # killed before it was made
+            doing = "no journal yet"
         self._tell(f"life {self.toll.lives}: {seconds:4.1f} s, {what}; {doing}")
 
     def _compare(self, journal: Journal) -> str:

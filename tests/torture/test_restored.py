@@ -18,7 +18,7 @@ def warm_then_dose(heater: Any, pump: Any, **_: Any) -> Plan:
 
 def measure_then_read(detector: Any, **_: Any) -> Plan:
     yield from bps.trigger(detector, wait=True)  # steps 1 and 2
-    found = yield from bps.read(detector)  # step 3
+    found: Any = yield from bps.read(detector)  # step 3
     return {"y": found["detector"]["value"]}
 
 
