@@ -90,7 +90,7 @@ class Surroundings:
     def __init__(self, journal: Journal, writer: Writer, guard: Guard) -> None:
         self.journal, self.writer, self.guard = journal, writer, guard
 
-    def retries(self, path: str, command: str) -> int:
+    def retries(self, path: str, command: str, *, refused: bool = False) -> int:
         return 0
 
     def boundary(self, n: int, where: str) -> None: ...

@@ -21,7 +21,7 @@ from sdl.drivers import ne1000_reconciling as reconciling
 from sdl.drivers.ne1000_conversation import Conversation
 from sdl.drivers.ne1000_packets import PROMPTS
 from sdl.drivers.ne1000_plunger import NUMBER, PATIENCE, Dose, Plunger
-from sdl.errors import ConfigError, FaultError, RefusedError
+from sdl.errors import ConfigError, FaultError, InstrumentError, RefusedError
 from sdl.instrument import Effect, Finding, Instrument, StopPolicy, Verdict, poll_r, poll_rw
 from sdl.wires import StreamWire
 
@@ -217,8 +217,12 @@ class NE1000(Instrument):
         """
         if not self._mocked:
             await self._plunger.stop()
-            async with asyncio.timeout(PATIENCE):  # the move has been woken to see that it is over
-                await self._rests.wait()
+            try:
+                async with asyncio.timeout(PATIENCE):  # the move is woken to see that it is over
+                    await self._rests.wait()
+            except TimeoutError as error:
+                why = f"stopped, but the dose under way has not seen it in {PATIENCE:g} s"
+                raise InstrumentError(self.name, why) from error
 
     async def make_safe(self) -> None:
         await self.halt()

@@ -57,6 +57,10 @@ class Interruption:
             self._failing.append(why)
         self._going.set()
 
+    def let_go(self, why: SdlError) -> None:
+        """Wait no longer for what may be broken off."""
+        self._break_off(self._waits, why)
+
     @staticmethod
     def _break_off(under_way: "set[asyncio.Future[None]]", why: SdlError) -> bool:
         live = [future for future in under_way if not future.done()]

@@ -77,7 +77,8 @@ class InstrumentEntry(Options):
     """What setting it does, for a device that does not say so itself."""
 
     retries: dict[RetriedCommand, Annotated[int, Field(ge=0, le=10, strict=True)]] = {}
-    """How often a command that failed is tried again; never one whose effect is relative."""
+    """How often a command that failed is tried again; never one whose effect is relative. Default:
+    2 where no answer came, 0 where the instrument refused."""
 
 
 class WorldEntry(Options):

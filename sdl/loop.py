@@ -376,11 +376,12 @@ class ClosedLoop:
         self._failed_now += 1
         trial = run.trial
         await self._safe(run.instruments)
-        run.trial = await self._shared.move(trial, TrialState.FAILED, cause=explain(error))
-        self._note("warning", f"trial {trial.number} failed: {explain(error)}")
-        cause = cause_of(error)
+        why = run.why(error)
+        run.trial = await self._shared.move(trial, TrialState.FAILED, cause=why)
+        self._note("warning", f"trial {trial.number} failed: {why}")
+        cause = run.first_failure or cause_of(error)
         if isinstance(cause, FaultError) and len(self._stations) > 1:
-            await self._quarantine(cause.instrument.split(".")[0], explain(error))
+            await self._quarantine(cause.instrument.split(".")[0], explain(cause))
 
     async def _safe(self, instruments: set[str]) -> None:
         """Make instruments safe; one that does not confirm it is not used again before a person."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sdl.campaign import Campaign
     from sdl.lab import Lab
 
+RETRIES = 2  # of what may be repeated, if an instrument does not answer and no file says otherwise
 GRACE = 1.0  # s that a plan has to come to its next message before its engine is interrupted
 
 
@@ -49,10 +50,10 @@ class Equipment:
     on_boundary: Callable[[int, str], None] = lambda *_: None
     """Told of every boundary of a step; only tests listen."""
 
-    def retries(self, path: str, command: str) -> int:
+    def retries(self, path: str, command: str, *, refused: bool = False) -> int:
         entry = self.lab.instruments.get(path.split(".")[0])
         allowed: Mapping[str, int] = {} if entry is None else entry.retries  # type: ignore[assignment]
-        return allowed.get(command, 0)
+        return allowed.get(command, 0 if refused else RETRIES)
 
     def boundary(self, n: int, where: str) -> None:
         self.on_boundary(n, where)
@@ -120,6 +121,17 @@ class TrialRun:
         self._recording.reason = str(why)
         self._steps.freeze(why, at_once=at_once)
 
+    @property
+    def first_failure(self) -> BaseException | None:
+        return self._steps.first_failure
+
+    def why(self, error: BaseException) -> str:
+        """Why the trial failed: what went wrong first, and what the plan made of it."""
+        last, first = explain(error), self.first_failure
+        if first is None or explain(first) == last:
+            return last
+        return f"{explain(first)}; then: {last}"
+
     async def outcomes(self) -> dict[str, float]:
         """Run the plan, and return what it found.
 
@@ -150,6 +162,7 @@ class TrialRun:
             raise
         finally:
             insisting.cancel()
+            await steps.close()
             self._recording.close()
         return check_outcomes(returned, list(shared.campaign.objectives))
 

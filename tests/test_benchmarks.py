@@ -15,6 +15,7 @@ TINY = {
     "journal": ["--count", "10", "--seconds", "1"],
     "twin_speed": ["--trials", "1"],
     "wires": ["20"],
+    "torture": ["--kills", "2", "--mishaps", "1", "--no-others"],
     "stop": ["--rounds", "1", "--instruments", "3"],
 }
 BASELINE = {
@@ -24,6 +25,7 @@ BASELINE = {
     "journal": "sqlite3 INSERT",
     "twin_speed": "world alone",
     "wires": "raw throughput",
+    "torture": "bar",
     "stop": "baseline: open connection",
 }
 
@@ -39,7 +41,7 @@ def test_a_benchmark_runs_and_names_its_baseline(name: str) -> None:
         [sys.executable, "-W", "ignore", str(BENCHMARKS / f"{name}.py"), *TINY[name]],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode in (0, 1), done.stderr  # 1: a bar was missed, which says nothing here

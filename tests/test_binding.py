@@ -10,7 +10,7 @@ from bluesky.utils import Msg, MsgGenerator
 from sdl import Campaign, Lab, binding
 from sdl.bench import Bench
 from sdl.errors import ConfigError
-from sdl.session import specification
+from sdl.provenance import specification
 from sdl.space import Point
 
 DRIVER = """\
