@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from bluesky import Msg
-from bluesky.utils import RequestAbort
+from bluesky.utils import FailedStatus, RequestAbort
 
 from sdl import values
 from sdl.errors import explain
@@ -88,7 +88,12 @@ def _passed(
             yield Msg("wait_for", None, [steps.interruption.until_resumed])
     if command in STEPS:
         handed, calls = _with_stand_ins(message, steps)
-        answer = yield handed
+        try:
+            answer = yield handed
+        except Exception as error:
+            if command in ASKED and not isinstance(error, FailedStatus):  # that is another's
+                steps.failed(calls)
+            raise
         if answer is not None or command not in ASKED:
             return answer
         answers = yield from _asked(calls, steps)

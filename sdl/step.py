@@ -1,6 +1,7 @@
 """One step: what the plan wants of a device, how it is called, and the status that is given out."""
 
 import asyncio
+import contextlib
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -134,7 +135,8 @@ async def _status_of_thread(status: Any) -> None:
     done: asyncio.Future[None] = loop.create_future()
 
     def ended(_: Any) -> None:
-        loop.call_soon_threadsafe(lambda: done.done() or done.set_result(None))
+        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            loop.call_soon_threadsafe(lambda: done.done() or done.set_result(None))
 
     status.add_callback(ended)
     await done

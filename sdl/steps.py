@@ -71,6 +71,7 @@ class Steps:
             freeze=self.freeze,
         )
         self._tasks: dict[int, asyncio.Task[Any]] = {}
+        self._heard: set[int] = set()  # steps of whose failure the plan knows
         self._groups: defaultdict[Any, list[Call]] = defaultdict(list)
         self._until: list[tuple[int, asyncio.Future[None]]] = []
         self._owed: dict[tuple[int, str], Call] = {}
@@ -131,6 +132,7 @@ class Steps:
         status = error.args[0] if error.args else None
         if not isinstance(status, StepStatus):
             return
+        self._heard.add(status.call.n)
         if status.call.n in self._entries.begun and self.recorded(status.call) is None:
             self._entries.heard(status.call, at=self._n)
 
@@ -173,6 +175,10 @@ class Steps:
         for task in going:
             task.cancel()
 
+    def failed(self, calls: Sequence[Call]) -> None:
+        """The plan hears now that a question to devices failed."""
+        self._heard |= {call.n for call in calls}
+
     def show(self, call: Call) -> None:
         """Let those who watch see what the plan does now."""
         self._show(call)
@@ -182,10 +188,14 @@ class Steps:
     def act(self, call: Call) -> StepStatus:
         """Perform a step that has a status."""
         task = self._task(call, self._perform)
+        if call.n in self._heard:  # a RunEngine was rewound over a failure that was dealt with
+            task = asyncio.create_task(asyncio.sleep(0))
         return StepStatus(task, self._performer.progress[call.n], call)
 
     async def ask(self, call: Call) -> Any:
         """Perform a step that has an answer."""
+        if call.n in self._heard:
+            return {}
         answer = await asyncio.shield(self._task(call, self._perform))
         if call.command == "read":
             was = self.recorded(call)

@@ -144,6 +144,10 @@ class Calm:
             assert given[-1] == levels[-1], pump
         calm = self.conditions
         for pump, start, setpoints in _conditions(one):
+            if (
+                pump == "slow"
+            ):  # nobody waits for it: what is left of it moves under what is set now
+                continue
             told = [c for p, s, c in calm if p == pump and s <= start + 1e-9]
             assert setpoints == told[-1], f"{pump} moved under other setpoints"
 
