@@ -249,7 +249,7 @@ class Performer:
                 if self._interruption.frozen is not None or clock.monotonic() + pause > deadline:
                     raise
                 log.warning("asked again in %.0f s: %s", pause, explain(error))
-            await asyncio.sleep(pause)
+            await self._interruption.wait(asyncio.create_task(asyncio.sleep(pause)))
             pause = min(2 * pause, LONGEST)
 
     async def _check(self, call: Call, *, again: bool) -> "_Permit":
