@@ -71,6 +71,7 @@ class ClosedLoop:
         self._paused: str | None = None
         self._failed_now = 0  # trials that failed one after the other since this start
         self._broken: JournalError | None = None
+        self._stopping = asyncio.Event()
 
     async def run(self) -> Ending:
         """Close the loop until there is a reason to end, and return it.
@@ -134,6 +135,7 @@ class ClosedLoop:
             self._stop_time(False)
             self._paused = None
         self._show(f"stopping: {why}")
+        self._stopping.set()
         for run in self._live.values():
             run.freeze(why, at_once=at_once)
 
@@ -241,22 +243,35 @@ class ClosedLoop:
             return None
         waiting = [t for t in self._trials(*OPEN) if t.number not in self._in_flight]
         trial = waiting[0] if waiting else await self._suggested()
-        return (trial, station) if self._may_begin() and self._over() is None else None
+        if trial is None or not self._may_begin() or self._over() is not None:
+            return None
+        return trial, station
 
-    async def _suggested(self) -> Trial:
+    async def _suggested(self) -> Trial | None:
+        """A new trial; None if a stop came before the optimizer was done."""
         began = clock.monotonic()
         activity = self._journal.set_activity
         self._post(activity, "optimizer", {"doing": "suggesting"}, time=clock.now())
-        (suggestion,) = await self._optimizer.suggest(1, self._history())
-        self._post(activity, "optimizer", None, time=clock.now())
+        asking = asyncio.create_task(self._optimizer.suggest(1, self._history()))
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                return None
+            (suggestion,) = asking.result()
+        finally:
+            asking.cancel()
+            stopping.cancel()
+            self._post(activity, "optimizer", None, time=clock.now())
         provenance = {**suggestion.provenance, "seconds": round(clock.monotonic() - began, 3)}
-        (trial,) = await self._shared.writer.write(
+        trials = await self._shared.writer.write(
             self._journal.suggest,
             self._campaign.campaign,
             [(suggestion.parameters, provenance)],
             time=clock.now(),
         )
-        return trial
+        assert trials is not None  # only what is kept for later is not there yet
+        return trials[0]
 
     def _history(self) -> list[dict[str, Any]]:
         """All trials as the optimizer is told of them."""

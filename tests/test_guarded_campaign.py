@@ -310,3 +310,37 @@ def test_a_stop_leaves_the_trial_and_the_next_session_goes_on_with_it(tmp_path: 
         assert record.trial("brewing", 1).state is TrialState.RUNNING
     results = campaign.run_blocking(Lab.load(tmp_path / "lab.yaml").twin())
     assert [t.state for t in results.trials] == [TrialState.COMPLETED]
+
+
+STUCK = """
+import time
+
+
+class stuck:
+    provenance = {}
+
+    def __init__(self, space, objectives, *, seed=0):
+        self.known = 0
+
+    def ingest(self, points):
+        self.known += len(points)
+
+    def suggest(self, n):
+        while self.known:
+            time.sleep(1)
+        return [{"temperature": 50.0}]
+"""
+
+
+def test_a_stop_waits_for_no_optimizer_that_hangs(tmp_path: Path):
+    (tmp_path / "optimizers").mkdir()
+    (tmp_path / "optimizers" / "stuck.py").write_text(STUCK)
+    brewery(tmp_path, stations=True, more="parallel: 2")
+    words = (tmp_path / "campaign.yaml").read_text().replace("use: sobol", "use: stuck")
+    (tmp_path / "campaign.yaml").write_text(words)
+    campaign = Campaign.load(tmp_path / "campaign.yaml")
+    lab = Lab.load(tmp_path / "lab.yaml").twin(speed=20)
+    with Session(campaign, lab) as session, journal(tmp_path) as record:
+        until(lambda: "optimizer" in record.activities() and bool(record.trials("brewing")))
+        session.abort("a test")
+        assert "a test" in session.wait(20).why
