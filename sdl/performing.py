@@ -5,6 +5,7 @@ that was told to dose and did not answer is asked what became of it.
 """
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
@@ -38,6 +39,7 @@ UNGATED = frozenset({"stop", "unstage", "read", "locate", "collect", "sleep"})
 ASKING = frozenset({"read", "locate", "collect"})
 
 PATIENCE = 600.0  # s that an instrument is asked what only it can tell, if it does not answer
+BRIEF = 30.0  # s that it is asked about itself
 TRIES = 3  # of a dose that the instrument says was not done
 SHORTEST, LONGEST = 1.0, 15.0  # s between two tries
 
@@ -239,9 +241,18 @@ class Performer:
         assert isinstance(finding, Finding)  # the protocol says so
         return finding
 
-    async def _answered(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+    async def question(self, ask: Callable[[], Any]) -> Any:
+        """Ask what moves nothing and is not recorded: a device about itself."""
+
+        async def once() -> Any:
+            answer = ask()
+            return await answer if inspect.isawaitable(answer) else answer
+
+        return await self._answered(once, BRIEF)
+
+    async def _answered(self, ask: Callable[[], Awaitable[Any]], patience: float = PATIENCE) -> Any:
         """Ask a question that moves nothing, for as long as it may take to mend a wire."""
-        deadline, pause = clock.monotonic() + PATIENCE, SHORTEST
+        deadline, pause = clock.monotonic() + patience, SHORTEST
         while True:
             try:
                 return await self._interruption.dose(ask())

@@ -15,10 +15,10 @@ from sdl.steps import Steps
 
 ACTED = ("set", "trigger", "kickoff", "complete", "prepare", "stage", "unstage")
 ASKED = ("read", "locate")
+DESCRIBING = ("describe", "read_configuration", "describe_configuration", "describe_collect")
 COLLECTED = ("collect", "collect_pages")
 FORWARDED = (
-    *("name", "parent", "hints", "describe", "read_configuration", "describe_configuration"),
-    *("describe_collect", "collect_asset_docs", "get_index", "configure", "pause", "resume"),
+    *("name", "parent", "hints", "collect_asset_docs", "get_index", "configure", "pause", "resume"),
     *("check_value", "subscribe", "subscribe_reading", "clear_sub", "position"),
 )
 
@@ -45,7 +45,7 @@ class StandIn:
 def stand_in(call: Call, steps: Steps) -> StandIn:
     """Return what the RunEngine is given for one step."""
     device = call.device
-    known = (*ACTED, *ASKED, *COLLECTED, *FORWARDED, "stop")
+    known = (*ACTED, *ASKED, *COLLECTED, *DESCRIBING, *FORWARDED, "stop")
     has = frozenset(name for name in known if hasattr(type(device), name) or name in vars(device))
     return _class(has)(call, steps)
 
@@ -62,6 +62,8 @@ def _attribute(name: str) -> Any:
         return _routed(name, lambda self: self._steps.ask(self._call))
     if name in COLLECTED:
         return _collected(name)
+    if name in DESCRIBING:
+        return _describing(name)
     if name == "stop":
         return _stop
     return property(lambda self: getattr(self._device, name))
@@ -89,6 +91,16 @@ def _collected(name: str) -> Any:
             return items()
         return getattr(self._device, name)()
 
+    return method
+
+
+def _describing(name: str) -> Any:
+    """What the RunEngine asks beside the steps: it moves nothing, so a wire may be mended first."""
+
+    async def method(self: Any) -> Any:
+        return await self._steps.question(getattr(self._device, name))
+
+    method.__name__ = name
     return method
 
 

@@ -206,6 +206,10 @@ class Steps:
         """What becomes of a step that has an answer; it is asked for once."""
         return self._task(call, self._perform)
 
+    async def question(self, ask: Callable[[], Any]) -> Any:
+        """Ask a device what is no step: about itself."""
+        return await self._performer.question(ask)
+
     def sleep(self, call: Call) -> "asyncio.Task[Any]":
         """Let time pass for the sample: what is left of it, if it began before a crash."""
         return self._task(call, self._sleep)

@@ -12,6 +12,7 @@ from bluesky.utils import FailedStatus
 
 from sdl.errors import (
     InDoubtError,
+    NoReplyError,
     RefusedError,
     SpoiledError,
     StoppedError,
@@ -20,7 +21,7 @@ from sdl.errors import (
 )
 from sdl.journal import TrialState
 from sdl.safety.rules import Item, Limit, SafetyRules
-from tests.crashing import Ended, Life, Plan, Story
+from tests.crashing import Detector, Ended, Life, Plan, Story
 
 Tell = Callable[..., Any]
 
@@ -569,6 +570,28 @@ def test_retries_are_for_what_may_be_repeated_only(tell: Tell):
     one.world.refusals["pump"] = 99
     assert isinstance(one.live().error, RefusedError)
     assert one.world.doses() == []
+
+
+def test_a_device_that_does_not_answer_for_a_moment_is_asked_about_itself_again(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch
+):
+    describe, tries = Detector.describe, []
+
+    async def late(self: Detector) -> dict[str, Any]:
+        tries.append(1)
+        if len(tries) < 3:
+            raise NoReplyError("detector", "no reply")
+        return await describe(self)
+
+    monkeypatch.setattr(Detector, "describe", late)
+
+    def plan(detector: Any, **_: Any):
+        yield from bpp.run_wrapper(bps.trigger_and_read([detector]))
+        return {"y": 1.0}
+
+    one = tell(plan)
+    assert one.live().outcomes
+    assert one.world.measured == 1
 
 
 # -- samples that cannot wait, clean-up and recovery ----------------------------------------------
