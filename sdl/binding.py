@@ -16,7 +16,6 @@ from sdl.files import Key
 from sdl.plugins import PluginError
 from sdl.signature import Argument
 from sdl.space import Categorical, Continuous, Integer, Ordinal, Point, Space
-from sdl.wires.urls import open_wire
 
 if TYPE_CHECKING:
     from sdl.campaign import Campaign
@@ -97,7 +96,7 @@ def _mistakes(campaign: "Campaign", lab: "Lab") -> Mistakes:
         if path.split(".")[0] not in lab.instruments:
             known = ", ".join(lab.instruments)
             yield (key, f"the lab has no instrument {path!r}; known are: {known}")
-    devices = _devices(lab)
+    devices = assembly.devices(lab)
     of_plan = list(_plan_mistakes(campaign, lab, devices))
     yield from of_plan
     if campaign.recovery is not None:
@@ -272,16 +271,3 @@ def _is_instrument(argument: Argument) -> bool:
     if protocol is None or protocol in (int, float, str, bool, list, dict, tuple):
         return False
     return getattr(protocol, "_is_protocol", False) or hasattr(protocol, "set_name")
-
-
-def _devices(lab: "Lab") -> dict[str, Any]:
-    """The lab's devices that build, not connected; of classic ones the class."""
-    devices = {}
-    for name, entry in lab.instruments.items():
-        try:
-            wire = lab.wires[entry.wire] if entry.wire is not None else None
-            opened = None if wire is None else open_wire(wire.url, timeout=wire.timeout)
-            devices[name] = assembly.build(lab, name, entry, opened)
-        except (ConfigError, PluginError, KeyError, TypeError):
-            continue
-    return devices

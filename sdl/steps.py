@@ -55,7 +55,7 @@ class Steps:
         :param gap: s since the trial was last known to go on; see `Interruption`.
         :param show: told of each step that is performed.
         """
-        self.trial, self._show = trial, show
+        self.trial, self.show = trial, show
         self._first = {s.n: s for s in reversed(recorded)}
         self._newest = {s.n: s for s in recorded}
         # what was done once was heard by the plan, though it was begun again to be restored
@@ -178,10 +178,6 @@ class Steps:
     def failed(self, calls: Sequence[Call]) -> None:
         """The plan hears now that a question to devices failed."""
         self._heard |= {call.n for call in calls}
-
-    def show(self, call: Call) -> None:
-        """Let those who watch see what the plan does now."""
-        self._show(call)
 
     # -- performing -----------------------------------------------------------------------------
 

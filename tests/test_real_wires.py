@@ -1,17 +1,16 @@
 """The same campaign over a PTY, Modbus RTU, a broker and 0MQ sockets, between two processes."""
 
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from sdl import Campaign, Lab
 from sdl.journal import Journal
+from tests.simulating import simulating
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "flow_chemistry"
 
@@ -22,21 +21,10 @@ def sdl(*words: str) -> list[str]:
     return [sys.executable, "-m", "sdl.cli", *words]
 
 
-@contextmanager
-def simulated(folder: Path) -> Iterator[None]:
-    """`sdl simulate` in a process of its own, ten times as fast as real time."""
+def simulated(folder: Path) -> AbstractContextManager[None]:
+    """Ten times as fast as real time."""
     command = sdl("simulate", "lab.yaml", "--write", "simulated.yaml", "--speed", "10")
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        for line in process.stdout:
-            if line.startswith("ready"):
-                break
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
-        process.stdout.close()
+    return simulating(command, folder)
 
 
 @pytest.mark.slow

@@ -11,7 +11,6 @@ pooling). `flock` and not `fcntl.lockf`: it also tells apart two owners in one p
 
 import hashlib
 import os
-import sys
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, text
 
 from sdl.errors import JournalError
+from sdl.filelock import lock
 from sdl.journal.database import PostgresqlDatabase
 
 
@@ -71,7 +71,7 @@ class FileLock:
         except OSError as error:
             raise JournalError(f"{self._file}: cannot be opened: {error.strerror}") from error
         try:
-            taken = _lock(descriptor)
+            taken = lock(descriptor)
         except OSError as error:
             os.close(descriptor)
             raise JournalError(f"{self._file}: cannot be locked: {error.strerror}") from error
@@ -130,30 +130,9 @@ _in_this_process: "weakref.WeakSet[FileLock]" = weakref.WeakSet()
 
 def _leave_to_parent() -> None:
     """A forked child has the lock too, and would keep it when its parent is killed."""
-    for lock in list(_in_this_process):
-        lock.free()
+    for held in list(_in_this_process):
+        held.free()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_leave_to_parent)
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(descriptor: int) -> bool:
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except PermissionError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True

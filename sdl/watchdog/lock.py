@@ -1,9 +1,10 @@
 """One at a time makes a lab safe, or is ready to: a lock that dies with its process."""
 
 import os
-import sys
 import time
 from pathlib import Path
+
+from sdl.filelock import lock
 
 POLL = 0.05  # s
 
@@ -18,7 +19,7 @@ class Lock:
     def take(self) -> bool:
         """:raises OSError: the file cannot be opened."""
         descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o666)
-        if not _lock(descriptor):
+        if not lock(descriptor):
             os.close(descriptor)
             return False
         self._descriptor = descriptor
@@ -40,25 +41,4 @@ class Lock:
             if time.monotonic() > deadline:
                 return False
             time.sleep(POLL)  # a process that waits for another has no loop yet
-        return True
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(descriptor: int) -> bool:
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except PermissionError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
         return True

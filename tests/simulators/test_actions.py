@@ -4,10 +4,8 @@ import asyncio
 import contextlib
 import json
 import math
-import signal
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from sdl.simulators.eurotherm3216 import SimulatedEurotherm3216
 from sdl.simulators.ne1000 import SimulatedNE1000
 from sdl.simulators.parts import PumpHead
 from sdl.simulators.snar_flow import SnArFlow
+from tests.simulating import simulating
 
 LAB = """\
 lab: bench
@@ -173,21 +172,9 @@ def test_a_heater_tells_each_new_setpoint_and_a_detector_each_exposure() -> None
     told(story)
 
 
-@contextlib.contextmanager
-def simulated(folder: Path) -> Iterator[None]:
+def simulated(folder: Path) -> contextlib.AbstractContextManager[None]:
     (folder / "lab.yaml").write_text(LAB)
-    command = [sys.executable, "-c", SIMULATE, str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        for line in process.stdout:
-            if line.startswith("ready"):
-                break
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
-        process.stdout.close()
+    return simulating([sys.executable, "-c", SIMULATE, str(folder)])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no PTY")
