@@ -35,7 +35,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from sdl.endpoints.mishap import Mishap
+from sdl.endpoints.faults import Fault
 from tests.torture.bench import bench
 from tests.torture.judge import Judgement
 from tests.torture.kills import Toll, Torment
@@ -100,24 +100,24 @@ def table(found: dict[str, tuple[Toll, Judgement]]) -> str:
 
 
 SAFE = "safe mode, "
-KINDS: dict[str, tuple[str, Mishap, bool]] = {
-    "pump: lost request": ("pumps", Mishap("lost request", 1), False),
-    "pump: lost reply": ("pumps", Mishap("lost reply", 1), False),
-    "pump: late reply": ("pumps", Mishap("late reply", 1), False),
-    "pump: double reply": ("pumps", Mishap("double reply", 1), False),
-    "pump: garbled reply": ("pumps", Mishap("garbled reply", 1), False),
-    "pump: wire cut 3 s": ("pumps", Mishap("cut", 1, 3.0), False),
-    "pump: wire cut 60 s": ("pumps", Mishap("cut", 1, 60.0), False),
-    "pump: power lost": ("pumps", Mishap("event", 1), True),
-    f"{SAFE}lost reply": ("pumps", Mishap("lost reply", 1), False),
-    f"{SAFE}garbled reply": ("pumps", Mishap("garbled reply", 1), False),
-    f"{SAFE}power lost": ("pumps", Mishap("event", 1), True),
-    "heater: lost request": ("heater", Mishap("lost request", 1), False),
-    "heater: lost reply": ("heater", Mishap("lost reply", 1), False),
-    "heater: late reply": ("heater", Mishap("late reply", 1), False),
-    "heater: double reply": ("heater", Mishap("double reply", 1), False),
-    "heater: garbled reply": ("heater", Mishap("garbled reply", 1), False),
-    "heater: wire cut 60 s": ("heater", Mishap("cut", 1, 60.0), False),
+KINDS: dict[str, tuple[str, Fault, bool]] = {
+    "pump: lost request": ("pumps", Fault("lost request", 1), False),
+    "pump: lost reply": ("pumps", Fault("lost reply", 1), False),
+    "pump: late reply": ("pumps", Fault("late reply", 1), False),
+    "pump: double reply": ("pumps", Fault("double reply", 1), False),
+    "pump: garbled reply": ("pumps", Fault("garbled reply", 1), False),
+    "pump: wire cut 3 s": ("pumps", Fault("cut", 1, 3.0), False),
+    "pump: wire cut 60 s": ("pumps", Fault("cut", 1, 60.0), False),
+    "pump: power lost": ("pumps", Fault("event", 1), True),
+    f"{SAFE}lost reply": ("pumps", Fault("lost reply", 1), False),
+    f"{SAFE}garbled reply": ("pumps", Fault("garbled reply", 1), False),
+    f"{SAFE}power lost": ("pumps", Fault("event", 1), True),
+    "heater: lost request": ("heater", Fault("lost request", 1), False),
+    "heater: lost reply": ("heater", Fault("lost reply", 1), False),
+    "heater: late reply": ("heater", Fault("late reply", 1), False),
+    "heater: double reply": ("heater", Fault("double reply", 1), False),
+    "heater: garbled reply": ("heater", Fault("garbled reply", 1), False),
+    "heater: wire cut 60 s": ("heater", Fault("cut", 1, 60.0), False),
 }
 FULL = [(10, "after intent"), (14, "after act"), (24, "after act"), (38, "before intent")]
 SET_BACK = [(14, "after intent"), (30, "done"), (39, "after intent")]

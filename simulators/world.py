@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from sdl.simulators.parts import Acting as Acting
-from sdl.simulators.parts import BenchAir as BenchAir
-from sdl.simulators.parts import DetectorPart as DetectorPart
-from sdl.simulators.parts import HeatedBlock as HeatedBlock
-from sdl.simulators.parts import PumpHead as PumpHead
-from sdl.simulators.parts import Timekeeper as Timekeeper
+from sdl.simulators.parts.acting import Acting as Acting
+from sdl.simulators.parts.acting import Timekeeper as Timekeeper
+from sdl.simulators.parts.air import BenchAir as BenchAir
+from sdl.simulators.parts.heat import HeatedBlock as HeatedBlock
+from sdl.simulators.parts.seen import DetectorPart as DetectorPart
+from sdl.simulators.parts.syringe import PumpHead as PumpHead
 
 STEP = 1.0  # s
 

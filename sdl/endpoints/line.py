@@ -24,9 +24,19 @@ class Line(Protocol):
         """Send bytes, as fast as the line's baud rate allows."""
         ...
 
+    def hang_up(self, seconds: float = 0.0) -> None:
+        """Close the connection of whoever is connected; let nobody connect for `seconds`.
+
+        A serial line has no connections: nothing happens.
+        """
+        ...
+
 
 class LineDevice(Protocol):
-    """A simulated instrument on a byte stream."""
+    """A simulated instrument on a byte stream.
+
+    One that has a method `greeting() -> bytes` says that to each who connects over a network.
+    """
 
     async def serve(self, line: Line) -> None:
         """Live on the line until cancelled. Power comes with the call."""
@@ -51,6 +61,10 @@ class Cable:
         self._speaking = asyncio.Lock()
         self._heard_until = 0.0
         self.to_host: Callable[[bytes], None] | None = None
+        self.on_hang_up: Callable[[], None] | None = None
+        """closes the connection of whoever is connected, where there are connections"""
+        self.taken_until = 0.0
+        """until when, on the loop's clock, nobody can connect"""
 
     async def plug_in(self) -> None:
         """Power the simulators."""
@@ -95,6 +109,23 @@ class Cable:
                 await asyncio.sleep(BITS_PER_BYTE / self._baudrate * len(piece))
                 self._tell(piece)
 
+    @property
+    def greeting(self) -> bytes:
+        """What the instruments say to each who connects over a network."""
+        said = [getattr(device, "greeting", None) for device in self._devices]
+        return b"".join(greet() for greet in said if greet is not None)
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether somebody else holds the connection."""
+        return asyncio.get_running_loop().time() < self.taken_until
+
+    def hang_up(self, seconds: float) -> None:
+        """Close the connection; let nobody connect for `seconds`."""
+        self.taken_until = asyncio.get_running_loop().time() + seconds
+        if self.on_hang_up is not None:
+            self.on_hang_up()
+
     def _tell(self, data: bytes) -> None:
         if self.to_host is not None and data:
             self.to_host(data)
@@ -109,3 +140,6 @@ class _End:
 
     async def write(self, data: bytes) -> None:
         await self._cable.say(data)
+
+    def hang_up(self, seconds: float = 0.0) -> None:
+        self._cable.hang_up(seconds)

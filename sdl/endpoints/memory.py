@@ -8,18 +8,24 @@ from sdl.endpoints.line import Cable
 from sdl.wires import StreamWire
 
 
-def memory(cable: Cable) -> "MemoryConnector":
-    """Return what a `StreamWire` needs to talk to the simulators on `cable`."""
-    return MemoryConnector(cable)
+def memory(cable: Cable, *, network: bool = False) -> "MemoryConnector":
+    """Return what a `StreamWire` needs to talk to the simulators on `cable`.
+
+    :param network: it stands for a network: there are connections to be closed, and greetings.
+    """
+    return MemoryConnector(cable, network)
 
 
 @asynccontextmanager
-async def joined(url: str, cable: Cable, timeout: float) -> AsyncIterator[StreamWire]:
+async def joined(
+    url: str, cable: Cable, timeout: float, *, network: bool = False
+) -> AsyncIterator[StreamWire]:
     """A wire to the simulators on `cable`, which have power meanwhile.
 
+    :param network: see `memory`.
     :raises Exception: on leaving, what a simulator died of.
     """
-    wire = StreamWire(url, memory(cable), timeout=timeout)
+    wire = StreamWire(url, memory(cable, network=network), timeout=timeout)
     await cable.plug_in()
     try:
         yield wire
@@ -31,12 +37,18 @@ async def joined(url: str, cable: Cable, timeout: float) -> AsyncIterator[Stream
 class MemoryConnector:
     """Opens a connection to the simulators on a cable: one host at a time, the newest."""
 
-    def __init__(self, cable: Cable) -> None:
-        self._cable = cable
+    def __init__(self, cable: Cable, network: bool = False) -> None:
+        self._cable, self._network = cable, network
 
     async def __call__(self, protocol: asyncio.Protocol) -> asyncio.WriteTransport:
+        """:raises ConnectionRefusedError: somebody else is connected."""
+        if self._network and self._cable.is_taken:
+            raise ConnectionRefusedError("connection refused: somebody else is connected")
         transport = MemoryTransport(self._cable, protocol)
         protocol.connection_made(transport)
+        if self._network:
+            self._cable.on_hang_up = lambda: transport.lose(ConnectionResetError("reset"))
+            protocol.data_received(self._cable.greeting)
         return transport
 
 

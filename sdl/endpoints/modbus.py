@@ -6,13 +6,15 @@ several hosts at once.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from pymodbus.pdu import ExceptionResponse, ModbusPDU, bit_message, register_message
 
 from sdl.endpoints import pty
+from sdl.endpoints.faulty import Faulty
 from sdl.endpoints.line import BITS_PER_BYTE, Cable, Line
 from sdl.endpoints.memory import memory
 from sdl.errors import ConfigError
@@ -65,7 +67,7 @@ class RegisterDevice(Protocol):
 
 
 @asynccontextmanager
-async def serve(url: str, devices: Sequence[RegisterDevice]) -> AsyncIterator[str]:
+async def serve(url: str, devices: Sequence[RegisterDevice | Faulty]) -> AsyncIterator[str]:
     """Serve instruments on a port of this machine or a new PTY; yield the URL to connect to.
 
     :param url: as the lab file has it. A port is kept where the host is this machine, else a free
@@ -96,7 +98,7 @@ async def serve(url: str, devices: Sequence[RegisterDevice]) -> AsyncIterator[st
 
 @asynccontextmanager
 async def memory_wire(
-    url: str, devices: Sequence[RegisterDevice], *, timeout: float = 1.0
+    url: str, devices: Sequence[RegisterDevice | Faulty], *, timeout: float = 1.0
 ) -> AsyncIterator[ModbusWire]:
     """Join instruments to a wire in memory, RTU at the URL's baud rate; virtual time works.
 
@@ -109,7 +111,7 @@ async def memory_wire(
         settings = SerialSettings(parts.path, **parts.options)
         baudrate = settings.baudrate * BITS_PER_BYTE / settings.bits
     cable = Cable([Station(devices, framing)], baudrate=baudrate)
-    wire = ModbusWire(url, memory(cable), framing, timeout=timeout)
+    wire = ModbusWire(url, memory(cable, network=framing == "tcp"), framing, timeout=timeout)
     await cable.plug_in()
     try:
         yield wire
@@ -121,17 +123,29 @@ async def memory_wire(
 class Station:
     """All units on one line, as a `LineDevice`: takes requests apart, asks the unit, answers."""
 
-    def __init__(self, devices: Sequence[RegisterDevice], framing: Framing) -> None:
-        """:raises ConfigError: two instruments have one unit."""
-        self._devices = {device.unit: device for device in devices}
+    def __init__(self, devices: Sequence[RegisterDevice | Faulty], framing: Framing) -> None:
+        """Describe a line. All units on it have the line's faults of the first that is `Faulty`.
+
+        :raises ConfigError: two instruments have one unit.
+        """
+        self._faulty = next((each for each in devices if isinstance(each, Faulty)), None)
+        units = [each.device if isinstance(each, Faulty) else each for each in devices]
+        self._devices = {device.unit: device for device in units}
         if len(self._devices) < len(devices):
-            units = sorted(device.unit for device in devices)
+            numbers = sorted(device.unit for device in units)
             raise ConfigError(
-                f"each instrument on a Modbus line needs a unit of its own, not {units}"
+                f"each instrument on a Modbus line needs a unit of its own, not {numbers}"
             )
         self._framing: Framing = framing
 
     async def serve(self, line: Line) -> None:
+        """Answer all requests on the line until cancelled."""
+        if self._faulty is None:
+            await self._serve(line)
+        else:
+            await self._faulty.serve_for(_Plain(self._serve), line)
+
+    async def _serve(self, line: Line) -> None:
         frames = framer(self._framing, server=True)
         received = b""
         while True:
@@ -163,6 +177,13 @@ class Station:
         if unit in self._devices:
             return await _execute(self._devices[unit], body[0], request)
         return None if self._framing == "rtu" else ExceptionResponse(body[0], NO_UNIT)
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """The station without its faults."""
+
+    serve: Callable[[Line], Awaitable[None]]
 
 
 async def _execute(device: RegisterDevice, function: int, request: ModbusPDU | None) -> ModbusPDU:
@@ -209,6 +230,7 @@ class _Connections:
         self._station = station
         self._tasks: set[asyncio.Task[None]] = set()
         self._died: list[BaseException] = []
+        self._taken_until = 0.0
 
     def come(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._serve(reader, writer))
@@ -216,8 +238,10 @@ class _Connections:
         task.add_done_callback(self._gone)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = _Connection(self, reader, writer)
         try:
-            await self._station.serve(_Connection(reader, writer))
+            if not self.is_taken:
+                await self._station.serve(connection)
         except ConnectionError:
             return  # the host has gone
         finally:
@@ -227,6 +251,14 @@ class _Connections:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._died.append(error)
+
+    @property
+    def is_taken(self) -> bool:
+        return asyncio.get_running_loop().time() < self._taken_until
+
+    def take(self, seconds: float) -> None:
+        """Let nobody connect for so long."""
+        self._taken_until = asyncio.get_running_loop().time() + seconds
 
     async def hang_up(self) -> None:
         tasks = tuple(self._tasks)
@@ -244,8 +276,14 @@ class _Connections:
 class _Connection:
     """A `Line` over a socket."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
+    def __init__(
+        self, all_: _Connections, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._all, self._reader, self._writer = all_, reader, writer
+
+    def hang_up(self, seconds: float = 0.0) -> None:
+        self._all.take(seconds)
+        self._writer.transport.abort()
 
     async def read(self) -> bytes:
         if data := await self._reader.read(4096):

@@ -58,7 +58,7 @@ async def memory_wire(
     :raises Exception: on leaving, what a simulator died of.
     """
     parse(url, "tcp")
-    async with joined(url, Cable(devices), timeout) as wire:
+    async with joined(url, Cable(devices), timeout, network=True) as wire:
         yield wire
 
 
@@ -68,23 +68,28 @@ class Clients:
     def __init__(self, cable: Cable, most: int) -> None:
         self._cable, self._most = cable, most
         self._connected: set[asyncio.Transport] = set()
-        cable.to_host = self._say
+        cable.to_host, cable.on_hang_up = self._say, self._abort
         self.hear = cable.from_host
 
     def come(self, transport: asyncio.Transport) -> None:
-        if len(self._connected) >= self._most:
+        if len(self._connected) >= self._most or self._cable.is_taken:
             transport.abort()
-        else:
-            self._connected.add(transport)
+            return
+        self._connected.add(transport)
+        if greeting := self._cable.greeting:
+            transport.write(greeting)
 
     def go(self, transport: asyncio.Transport) -> None:
         self._connected.discard(transport)
 
     async def hang_up(self) -> None:
         self._cable.to_host = None
+        self._abort()
+        await asyncio.sleep(0)  # the sockets are closed in the next turn of the loop
+
+    def _abort(self) -> None:
         for transport in tuple(self._connected):
             transport.abort()
-        await asyncio.sleep(0)  # the sockets are closed in the next turn of the loop
 
     def _say(self, data: bytes) -> None:
         for transport in self._connected:

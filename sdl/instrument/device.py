@@ -18,6 +18,15 @@ class Instrument(StandardReadable):
     state is.
     """
 
+    title: ClassVar[str] = ""
+    """Maker, model and kind, as `sdl instruments --catalogue` shows it."""
+
+    delivered: ClassVar[str] = ""
+    """The URL of the wire as the instrument is delivered, with a typical path or address."""
+
+    unverified: ClassVar[tuple[str, ...]] = ()
+    """What no second source and no real instrument has confirmed, each in a few words."""
+
     effect: ClassVar[Effect | None] = None
     """What setting the instrument itself does; None if it cannot be set."""
 

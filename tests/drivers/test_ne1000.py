@@ -35,7 +35,7 @@ from sdl.errors import (
 from sdl.instrument import Doser, Effect, StopPolicy, effect_of
 from sdl.simulators.ne1000 import SimulatedNE1000
 from sdl.simulators.ne1000_program import Phase
-from sdl.simulators.parts import PumpHead
+from sdl.simulators.parts.syringe import PumpHead
 from sdl.wires import StreamWire
 
 TRANSCRIPTS = yaml.safe_load(
@@ -69,6 +69,8 @@ class LyingLine:
     async def serve(self, line: Line) -> None:
         self._line = line
         await self.device.serve(self)
+
+    def hang_up(self, seconds: float = 0.0) -> None: ...
 
     async def read(self) -> bytes:
         while not (data := self.to_pump(await self._line.read())):

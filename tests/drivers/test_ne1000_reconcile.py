@@ -14,18 +14,19 @@ from hypothesis import strategies as st
 
 from sdl.clock import new_loop
 from sdl.drivers.ne1000 import NE1000
+from sdl.endpoints.faults import Fault
+from sdl.endpoints.faulty import Faulty
 from sdl.endpoints.line import Cable
 from sdl.endpoints.memory import MemoryConnector
-from sdl.endpoints.mishap import Kind, Mishap, Unlucky
 from sdl.errors import InstrumentError, NoReplyError, RefusedError
 from sdl.instrument import Finding, Reconcilable, Verdict
 from sdl.simulators.ne1000 import SimulatedNE1000
-from sdl.simulators.parts import PumpHead
+from sdl.simulators.parts.syringe import PumpHead
 from sdl.wires import StreamWire
 
 DIGIT = 0.001  # mL, what a counter below 10 mL can tell
 WATCHDOG = 4  # s
-BAD_REPLIES: list[Kind] = ["lost reply", "late reply", "double reply", "garbled reply", "cut"]
+BAD_REPLIES: list[str] = ["lost reply", "late reply", "double reply", "garbled reply", "cut"]
 
 
 class Now:
@@ -79,7 +80,7 @@ class Lab:
     def __init__(self, mode: str = "basic", **options: Any) -> None:
         self.head = PumpHead(Now(), capacity_mL=50.0, filled_mL=25.0)
         self.simulator = SimulatedNE1000(self.head, rng=np.random.default_rng(1))
-        self.line = Unlucky(self.simulator)
+        self.line = Faulty(self.simulator)
         self.cable = Cable([self.line], baudrate=19200)
         watch = {"mode": mode, "watchdog": WATCHDOG} if mode == "safe" else {}
         self.orphans: list[asyncio.Task[None]] = []  # of killed processes
@@ -349,7 +350,7 @@ def test_a_pump_that_cannot_be_asked_is_no_reply_and_can_be_asked_later() -> Non
     async def story(lab: Lab) -> None:
         mark = await killed_after(await lab.process(rate=6.0), 0.5, 2.0)
         second = await lab.process()
-        lab.line.plan(Mishap("cut", 1, seconds=60.0))
+        lab.line.plan(Fault("cut", 1, seconds=60.0))
         with pytest.raises(NoReplyError):
             await second.pump.reconcile("set", 0.5, mark)
         await asyncio.sleep(60)
@@ -455,7 +456,7 @@ def test_the_watchdog_is_armed_in_safe_mode_only() -> None:
 @both_modes
 @pytest.mark.parametrize("kind", ["lost request", *BAD_REPLIES])
 def test_whatever_goes_wrong_at_whichever_exchange_the_verdict_is_true(
-    kind: Kind, mode: str
+    kind: str, mode: str
 ) -> None:
     """The dose is begun with the mark; a fresh process asks, the same one, and one more."""
 
@@ -463,7 +464,7 @@ def test_whatever_goes_wrong_at_whichever_exchange_the_verdict_is_true(
         async with lab(mode) as made:
             first = await made.process(rate=6.0)
             mark = await first.pump.mark("set", 0.5)
-            made.line.plan(Mishap(kind, exchange, seconds=2.0))
+            made.line.plan(Fault(kind, exchange, seconds=2.0))
             with contextlib.suppress(InstrumentError):
                 await first.pump.set(0.5)
             happened = made.line.happened
@@ -485,12 +486,12 @@ def test_whatever_goes_wrong_at_whichever_exchange_the_verdict_is_true(
 
 @both_modes
 @pytest.mark.parametrize("kind", BAD_REPLIES)
-def test_whatever_goes_wrong_while_it_is_asked_the_verdict_is_true(kind: Kind, mode: str) -> None:
+def test_whatever_goes_wrong_while_it_is_asked_the_verdict_is_true(kind: str, mode: str) -> None:
     async def story_at(exchange: int, seconds: float) -> bool:
         async with lab(mode) as made:
             mark = await killed_after(await made.process(rate=6.0), 0.5, seconds)
             second = await made.process()
-            made.line.plan(Mishap(kind, exchange, seconds=2.0))
+            made.line.plan(Fault(kind, exchange, seconds=2.0))
             finding = await second.pump.reconcile("set", 0.5, mark)
             assert finding.verdict is Verdict.DONE, finding
             assert made.given == pytest.approx(0.5)
@@ -514,7 +515,7 @@ def test_power_lost_at_whichever_exchange_the_verdict_is_true(
             first = await made.process(rate=6.0)
             mark = await first.pump.mark("set", 0.5)
             cut = made.simulator.power_cycle
-            made.line.plan(Mishap("event", exchange), event=cut, before_request=before_request)
+            made.line.plan(Fault("event", exchange), event=cut, before_request=before_request)
             with contextlib.suppress(InstrumentError):
                 await first.pump.set(0.5)
             same = await first.pump.reconcile("set", 0.5, mark)

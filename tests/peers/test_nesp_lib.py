@@ -13,7 +13,7 @@ import pytest
 
 from sdl.endpoints.pty import serve
 from sdl.simulators.ne1000 import SimulatedNE1000
-from sdl.simulators.parts import PumpHead
+from sdl.simulators.parts.syringe import PumpHead
 
 pytestmark = [
     pytest.mark.peer,

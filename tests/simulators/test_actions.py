@@ -21,7 +21,7 @@ from sdl.endpoints import memory_wire
 from sdl.errors import InstrumentError
 from sdl.simulators.eurotherm3216 import SimulatedEurotherm3216
 from sdl.simulators.ne1000 import SimulatedNE1000
-from sdl.simulators.parts import PumpHead
+from sdl.simulators.parts.syringe import PumpHead
 from sdl.simulators.snar_flow import SnArFlow
 from tests.simulating import simulating
 

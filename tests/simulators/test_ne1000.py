@@ -16,7 +16,7 @@ from sdl.clock import new_loop
 from sdl.endpoints.line import Cable
 from sdl.simulators.ne1000 import SimulatedNE1000
 from sdl.simulators.ne1000_link import Listener
-from sdl.simulators.parts import PumpHead
+from sdl.simulators.parts.syringe import PumpHead
 
 TRANSCRIPTS = yaml.safe_load(
     (Path(__file__).parents[1] / "transcripts" / "ne1000.yaml").read_text("utf-8")

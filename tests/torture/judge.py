@@ -1,6 +1,6 @@
 """What physically happened, against what the record says: the judge of all torture.
 
-The world's log of actions (`sdl.simulators.parts.PumpHead`) is the truth; the journal is what is
+The world's log of actions (of its parts, `PumpHead` first) is the truth; the journal is what is
 judged. A dose step that the journal has as done must have moved exactly what the plan asked for;
 one that it does not have as done (a trial in doubt, failed or left), at most that. Nothing else
 moves.

@@ -15,7 +15,8 @@ from unittest import mock
 
 from sdl import Campaign, Lab, assembly
 from sdl.endpoints import modbus
-from sdl.endpoints.mishap import Mishap, Unlucky
+from sdl.endpoints.faults import Fault
+from sdl.endpoints.faulty import Faulty
 from sdl.journal import Journal, TrialState
 from sdl.session import Session
 from tests.torture.bench import CAMPAIGN, CAMPAIGN_NAME, LAB, PUMPS
@@ -32,7 +33,7 @@ class Planned:
 
     wire: str
     """"pumps" or "heater"."""
-    mishap: Mishap
+    mishap: Fault
     power_cycle: bool = False
     """Whether the pump that is spoken to then loses its power for a moment."""
 
@@ -60,7 +61,7 @@ class Worlds:
     happened: int = 0
     doubts: list[str] = field(default_factory=list)
     """Causes of the trials that were in doubt, and then given up."""
-    _lines: dict[str, list[tuple[Unlucky, Any]]] = field(default_factory=dict)
+    _lines: dict[str, list[tuple[Faulty, Any]]] = field(default_factory=dict)
     _trial: int = -1
     _worlds: int = 0
 
@@ -121,13 +122,13 @@ class Worlds:
             for line, device in lines:
                 due = planned if planned is not None and planned.wire == wire else None
                 event = device.power_cycle if due is not None and due.power_cycle else None
-                line.plan(None if due is None else due.mishap, event=event)
+                line.plan(*([] if due is None else [due.mishap]), event=event)
 
     def _count(self) -> None:
         """Look back at the trial that was under way, if there was one."""
         lines = [line for found in self._lines.values() for line, _ in found]
         self.happened += any(line.happened for line in lines)
-        if lines and all(line.mishap is None for line in lines):
+        if lines and not any(line.planned for line in lines):
             self.exchanges = {w: max(x.exchanges for x, _ in f) for w, f in self._lines.items()}
 
     def _doubts(self) -> list[Any]:
@@ -186,7 +187,7 @@ class Worlds:
             device = build(lab, name, *args)
             if name not in PUMPS:
                 return device
-            line = Unlucky(device)
+            line = Faulty(device)
             self._lines.setdefault("pumps", []).append((line, device))
             return line
 
@@ -194,7 +195,7 @@ class Worlds:
 
     def _station(self, build: Callable[..., Any]) -> Callable[..., Any]:
         def unlucky_station(*args: Any) -> Any:
-            line = Unlucky(build(*args))
+            line = Faulty(build(*args))
             self._lines.setdefault("heater", []).append((line, None))
             return line
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from sdl.endpoints.mishap import Kind, Mishap
+from sdl.endpoints.faults import Fault
 from tests.torture.judge import Dose, Judgement, judge_pump
 from tests.torture.mishaps import Planned, Worlds
 
-BAD: list[Kind] = ["lost request", "lost reply", "late reply", "double reply", "garbled reply"]
+BAD: list[str] = ["lost request", "lost reply", "late reply", "double reply", "garbled reply"]
 RUNS = (62, 121, 190, 280)  # exchanges in the middle of doses, more or less
 
 
@@ -20,16 +20,16 @@ def ran(folder: Path, plans: list[Planned]) -> tuple[Worlds, Judgement]:
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_one_bad_exchange_is_got_over(tmp_path: Path, kind: Kind):
-    worlds, said = ran(tmp_path, [Planned("pumps", Mishap(kind, at)) for at in RUNS])
+def test_one_bad_exchange_is_got_over(tmp_path: Path, kind: str):
+    worlds, said = ran(tmp_path, [Planned("pumps", Fault(kind, at)) for at in RUNS])
     assert worlds.happened == len(RUNS)
     assert said.findings == []
     assert said.states == {"completed": len(RUNS)}
 
 
 def test_a_cut_wire_or_lost_power_ends_in_a_cause_and_never_in_a_wrong_dose(tmp_path: Path):
-    cut = [Planned("pumps", Mishap("cut", at, seconds=60.0)) for at in RUNS[:2]]
-    power = [Planned("pumps", Mishap("event", at), power_cycle=True) for at in RUNS[:2]]
+    cut = [Planned("pumps", Fault("cut", at, seconds=60.0)) for at in RUNS[:2]]
+    power = [Planned("pumps", Fault("event", at), power_cycle=True) for at in RUNS[:2]]
     worlds, said = ran(tmp_path, cut + power)
     assert worlds.happened == 4
     assert said.findings == []
@@ -39,8 +39,8 @@ def test_a_cut_wire_or_lost_power_ends_in_a_cause_and_never_in_a_wrong_dose(tmp_
 
 
 @pytest.mark.parametrize("kind", ["lost reply", "garbled reply"])
-def test_a_bad_exchange_with_the_heater_changes_no_dose(tmp_path: Path, kind: Kind):
-    _, said = ran(tmp_path, [Planned("heater", Mishap(kind, at)) for at in (8, 20, 40)])
+def test_a_bad_exchange_with_the_heater_changes_no_dose(tmp_path: Path, kind: str):
+    _, said = ran(tmp_path, [Planned("heater", Fault(kind, at)) for at in (8, 20, 40)])
     assert said.findings == []
 
 

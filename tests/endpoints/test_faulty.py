@@ -8,8 +8,9 @@ import pytest
 
 from sdl.clock import monotonic, new_loop
 from sdl.endpoints import serve
+from sdl.endpoints.faults import Fault
+from sdl.endpoints.faulty import Faulty, garbled
 from sdl.endpoints.line import Cable, Line
-from sdl.endpoints.mishap import KINDS, Mishap, Unlucky, garbled
 from sdl.endpoints.modbus import Kind as Register
 from sdl.endpoints.modbus import Station
 from sdl.wires.urls import open_wire
@@ -32,11 +33,11 @@ def virtual(test: Coroutine[Any, Any, None]) -> None:
         runner.run(test)
 
 
-def talk(mishap: Mishap, **more: Any) -> tuple[list[tuple[float, bytes]], int, Unlucky]:
+def talk(fault: Fault, **more: Any) -> tuple[list[tuple[float, bytes]], int, Faulty]:
     """Ask four times, once a second; return what was heard when, and how many were heard."""
     told: list[tuple[float, bytes]] = []
     device = Counter()
-    line = Unlucky(device, mishap, **more)
+    line = Faulty(device, fault, **more)
 
     async def test() -> None:
         cable = Cable([line])
@@ -63,15 +64,15 @@ EXPECTED: dict[str, tuple[list[tuple[float, bytes]], int]] = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_mishap_happens_once_at_its_exchange(kind: Any) -> None:
-    told, heard, line = talk(Mishap(kind, at=2, seconds=1.5))
+@pytest.mark.parametrize("kind", EXPECTED)
+def test_a_fault_happens_once_at_its_exchange(kind: Any) -> None:
+    told, heard, line = talk(Fault(kind, at=2, seconds=1.5))
     assert (told, heard) == EXPECTED[kind]
     assert line.happened
 
 
-def test_a_mishap_at_an_exchange_that_never_comes_has_not_happened() -> None:
-    told, _, line = talk(Mishap("lost reply", at=5))
+def test_a_fault_at_an_exchange_that_never_comes_has_not_happened() -> None:
+    told, _, line = talk(Fault("lost reply", at=5))
     assert len(told) == 4
     assert not line.happened
 
@@ -83,10 +84,10 @@ def test_an_event_comes_before_the_request_is_heard_or_before_the_reply(
     heard: list[int] = []
 
     def note() -> None:
-        heard.append(line._device.heard)  # type: ignore[attr-defined]
+        heard.append(line.device.heard)  # type: ignore[attr-defined]
 
-    line = Unlucky(Counter())
-    line.plan(Mishap("event", 2), event=note, before_request=before_request)
+    line = Faulty(Counter())
+    line.plan(Fault("event", 2), event=note, before_request=before_request)
 
     async def test() -> None:
         cable = Cable([line])
@@ -111,7 +112,7 @@ class Register7:
 
 def test_modbus_at_a_port_can_be_disturbed_too() -> None:
     async def test() -> None:
-        line = Unlucky(Station([Register7()], "tcp"), Mishap("lost reply", at=2))
+        line = Faulty(Station([Register7()], "tcp"), Fault("lost reply", at=2))
         async with serve("tcp://10.0.0.9:502", [line]) as url:
             wire: Any = open_wire("modbus+" + url, timeout=0.2)
             assert await wire.read_holding(0, 1, unit=1) == [7]
