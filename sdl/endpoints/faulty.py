@@ -9,7 +9,7 @@ that speaks unasked each message is one. What can happen to messages that are no
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
@@ -232,13 +232,68 @@ class FaultyLine:
         self._faulty.event()
 
     def _later(self, data: bytes, seconds: float) -> None:
-        async def say() -> None:
-            await asyncio.sleep(seconds)
-            await self._line.write(data)
-
-        task = asyncio.create_task(say())
+        task = asyncio.create_task(_later(lambda: self._line.write(data), seconds))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+class FaultyTalk:
+    """What becomes of whole messages (MQTT, 0MQ) of an instrument with planned faults.
+
+    Messages are not garbled: their transport has checksums. A connection that is reset loses what
+    was heard with it.
+    """
+
+    def __init__(self, faulty: Faulty) -> None:
+        self._faulty = faulty
+        self._answered = True  # so that what is said unasked is an exchange of its own
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    def is_heard(self) -> bool:
+        """Whether a message that comes now is heard by the instrument."""
+        faulty = self._faulty
+        faulty.begin_exchange()
+        self._answered = False
+        if faulty.before_request and faulty.event is not None and faulty.take("event"):
+            faulty.event()
+        cut = faulty.lasting("cut")
+        if cut is not None and cut.at != faulty.exchanges:
+            return False
+        return not faulty.take("lost request")
+
+    def is_reset(self) -> bool:
+        """Whether the connection breaks in this exchange."""
+        return self._faulty.take("connection reset") is not None
+
+    async def say(self, send: Callable[[], Awaitable[None]]) -> None:
+        """Send a message, once, twice, later or not at all."""
+        faulty = self._faulty
+        if self._answered:
+            faulty.begin_exchange()
+        self._answered = True
+        if faulty.event is not None and faulty.take("event"):
+            faulty.event()
+        if faulty.lasting("cut") or faulty.lasting("silence") or faulty.take("lost reply"):
+            return
+        if thinking := faulty.lasting("think time"):
+            await asyncio.sleep(thinking.amount * float(faulty.rng.random()))
+        if late := faulty.take("late reply"):
+            task = asyncio.create_task(_later(send, late.seconds))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            return
+        if faulty.take("double reply"):
+            await send()
+        await send()
+
+
+async def _later(send: Callable[[], Awaitable[None]], seconds: float) -> None:
+    await asyncio.sleep(seconds)
+    await send()
 
 
 def garbled(data: bytes, where: float = 0.5) -> bytes:

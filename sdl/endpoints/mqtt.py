@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from sdl.endpoints.faulty import Faulty, FaultyTalk
 from sdl.endpoints.mqtt_memory import MemoryBroker
 from sdl.errors import ConfigError, NoReplyError
 from sdl.wires.mqtt import MqttWire
@@ -39,7 +40,7 @@ class MqttDevice(Protocol):
 
 
 @contextlib.asynccontextmanager
-async def serve(url: str, devices: Sequence[MqttDevice]) -> AsyncIterator[str]:
+async def serve(url: str, devices: Sequence[MqttDevice | Faulty]) -> AsyncIterator[str]:
     """Serve simulators on a broker of this machine; yield the URL at which anybody can connect.
 
     A broker that listens where a loopback URL leads is used; else one is started (amqtt), at that
@@ -63,7 +64,7 @@ async def serve(url: str, devices: Sequence[MqttDevice]) -> AsyncIterator[str]:
 
 @contextlib.asynccontextmanager
 async def memory_wire(
-    url: str, devices: Sequence[MqttDevice], *, timeout: float = 1.0
+    url: str, devices: Sequence[MqttDevice | Faulty], *, timeout: float = 1.0
 ) -> AsyncIterator[MqttWire]:
     """Join simulators to a wire through a broker in memory: no socket, no thread.
 
@@ -81,7 +82,7 @@ async def memory_wire(
 
 @contextlib.asynccontextmanager
 async def powered(
-    devices: Sequence[MqttDevice], connect: Connector, url: str
+    devices: Sequence[MqttDevice | Faulty], connect: Connector, url: str
 ) -> AsyncIterator[None]:
     """Run simulators until the block ends, then cut their power and raise what one died of."""
     listening = [asyncio.Event() for _ in devices]
@@ -119,38 +120,59 @@ async def _until_all(
         raise NoReplyError(url, f"the simulators could not connect in {STARTUP:g} s")
 
 
-async def _live(device: MqttDevice, connect: Connector, listening: asyncio.Event) -> None:
+async def _live(device: MqttDevice | Faulty, connect: Connector, listening: asyncio.Event) -> None:
     while True:
         try:
-            session = await connect(device.will)
+            session = await connect(_will(device))
         except OSError:
             await asyncio.sleep(RETRY)
             continue
+        talk = FaultyTalk(device) if isinstance(device, Faulty) else None
+        served = device.device if isinstance(device, Faulty) else device
         try:
-            await device.serve(_Announcing(session, listening))
+            await served.serve(_Announcing(session, listening, talk))
             return
         except* ConnectionError:
             pass  # the broker is gone: try again, as a real one does
         finally:
+            if talk is not None:
+                talk.close()
             await session.drop()
         await asyncio.sleep(RETRY)
 
 
-class _Announcing:
-    """A session that tells when it is first listened to."""
+def _will(device: MqttDevice | Faulty) -> Will | None:
+    return device.device.will if isinstance(device, Faulty) else device.will
 
-    def __init__(self, session: Session, listening: asyncio.Event) -> None:
-        self._session, self._listening = session, listening
+
+class _Announcing:
+    """A session that tells when it is first listened to, with the faults of its instrument."""
+
+    def __init__(
+        self, session: Session, listening: asyncio.Event, talk: FaultyTalk | None = None
+    ) -> None:
+        self._session, self._listening, self._talk = session, listening, talk
         self.subscribe, self.close, self.drop = session.subscribe, session.close, session.drop
 
     async def publish(
         self, topic: str, payload: bytes, *, qos: QoS = 1, retain: bool = False
     ) -> None:
-        await self._session.publish(topic, payload, qos=qos, retain=retain)
+        async def send() -> None:
+            await self._session.publish(topic, payload, qos=qos, retain=retain)
+
+        await (send() if self._talk is None else self._talk.say(send))
 
     async def receive(self) -> Message:
         self._listening.set()
-        return await self._session.receive()
+        while True:
+            message = await self._session.receive()
+            if self._talk is None:
+                return message
+            heard = self._talk.is_heard()
+            if self._talk.is_reset():
+                raise ConnectionResetError("reset by the broker")
+            if heard:
+                return message
 
 
 @contextlib.asynccontextmanager

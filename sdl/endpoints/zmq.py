@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 import zmq
 import zmq.asyncio
 
+from sdl.endpoints.faulty import Faulty, FaultyTalk
 from sdl.errors import ConfigError
 from sdl.wires.urls import WireUrl, parse
 from sdl.wires.zmq import OPTIONS, ZmqWire
@@ -52,9 +53,11 @@ class FrameDevice(Protocol):
 class Service:
     """Answers the messages of many clients for one device, and publishes what it has to say."""
 
-    def __init__(self, device: FrameDevice, *, stream: int) -> None:
+    def __init__(self, device: FrameDevice | Faulty, *, stream: int) -> None:
         """:param stream: port of the PUB socket, which `hello` tells."""
-        self._device, self._stream = device, stream
+        self._talk = FaultyTalk(device) if isinstance(device, Faulty) else None
+        self._device: FrameDevice = device.device if isinstance(device, Faulty) else device
+        self._stream = stream
         self._turns: WeakValueDictionary[object, asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
@@ -66,6 +69,8 @@ class Service:
 
     async def stop(self) -> None:
         """End everything, and raise what the device died of, if it did."""
+        if self._talk is not None:
+            self._talk.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -75,6 +80,10 @@ class Service:
 
     def hear(self, client: object, message: Sequence[bytes], reply: Reply) -> None:
         """Take a message; `reply` is called with the answer when there is one."""
+        if self._talk is not None:
+            if not self._talk.is_heard() or self._talk.is_reset():
+                return
+            reply = _faulty(self._talk, reply)
         if message and self._failure is None:  # without an id nobody could tell whose reply it is
             self._own(self._answer(client, message[0], message[1:], reply))
 
@@ -123,8 +132,15 @@ class Service:
             subscriber([topic.encode(), _encoded(header), *frames])
 
 
+def _faulty(talk: FaultyTalk, reply: Reply) -> Reply:
+    async def say(parts: list[bytes]) -> None:
+        await talk.say(lambda: reply(parts))
+
+    return say
+
+
 @asynccontextmanager
-async def serve(url: str, devices: Sequence[FrameDevice]) -> AsyncIterator[str]:
+async def serve(url: str, devices: Sequence[FrameDevice | Faulty]) -> AsyncIterator[str]:
     """Serve one device on loopback; the URL at which it is found is yielded.
 
     :param url: as the lab file says; its port is kept if its host is this machine (127.0.0.1 or
@@ -156,7 +172,7 @@ async def serve(url: str, devices: Sequence[FrameDevice]) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def memory_wire(
-    url: str, devices: Sequence[FrameDevice], *, timeout: float = 1.0
+    url: str, devices: Sequence[FrameDevice | Faulty], *, timeout: float = 1.0
 ) -> AsyncIterator[ZmqWire]:
     """Yield a wire to one device without a socket: the same messages, on any loop's clock.
 
@@ -258,7 +274,7 @@ def _no_number(text: str) -> float:
     raise ValueError(f"{text} is not a JSON number")
 
 
-def _only(devices: Sequence[FrameDevice], url: str) -> FrameDevice:
+def _only(devices: Sequence[FrameDevice | Faulty], url: str) -> FrameDevice | Faulty:
     if len(devices) != 1:
         raise ConfigError(f"{url!r}: a detector service is one instrument, not {len(devices)}")
     return devices[0]
