@@ -9,13 +9,35 @@ that speaks unasked each message is one. What can happen to messages that are no
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from sdl.endpoints.faults import LINE, Fault
 from sdl.endpoints.line import BITS_PER_BYTE, Line
+
+
+@dataclass(frozen=True)
+class Chance:
+    """Faults that come by chance."""
+
+    rate: float
+    """How probable one is in each exchange."""
+
+    kinds: Sequence[str]
+    """Which may come, all as likely."""
+
+    longest: float = 30.0
+    """s that one lasts at most."""
+
+    def draw(self, at: int, rng: np.random.Generator) -> Fault | None:
+        """Return the fault that comes in exchange `at`, if one does."""
+        if not self.kinds or rng.random() >= self.rate:
+            return None
+        kind = self.kinds[int(rng.integers(len(self.kinds)))]
+        return Fault(kind, at, self.longest * float(rng.random()), where=float(rng.random()))
 
 
 class Faulty:
@@ -31,14 +53,18 @@ class Faulty:
         event: Callable[[], object] | None = None,
         before_request: bool = False,
         rng: np.random.Generator | None = None,
+        chance: Chance | None = None,
+        tell: Callable[[Fault], None] | None = None,
     ) -> None:
         """Describe what will happen to `device`.
 
         :param event: what else happens when a fault does, such as `pump.power_cycle`.
         :param before_request: `event` comes before the request is heard, not before the reply is.
-        :param rng: for what happens by chance (think times).
+        :param rng: for what happens by chance.
+        :param chance: what else may happen at any exchange.
+        :param tell: called with each fault as it happens or begins, its exchange in `at`.
         """
-        self.device = device
+        self.device, self._chance, self._tell = device, chance, tell
         self.rng = np.random.default_rng(0) if rng is None else rng
         self._lasting: dict[str, tuple[Fault, float]] = {}  # until when, on the loop's clock
         self.plan(*faults, event=event, before_request=before_request)
@@ -70,18 +96,21 @@ class Faulty:
     def begin_exchange(self) -> None:
         """Count an exchange that begins now; what lasts begins with it, and ends in its time."""
         self.exchanges += 1
+        if self._chance is not None and (fault := self._chance.draw(self.exchanges, self.rng)):
+            self.planned = (*(f for f in self.planned if f.at >= self.exchanges), fault)
+            self._over.clear()
         for index, fault in enumerate(self.planned):
             if fault.at != self.exchanges or index in self._over:
                 continue
             if fault.lasts or (fault.kind not in LINE and fault.kind != "event"):
-                self._over.add(index)
+                self._let_happen(index)
                 self._let_begin(fault)
 
     def take(self, kind: str) -> Fault | None:
         """Return the fault of that kind that is due in this exchange; it has happened now."""
         for index, fault in enumerate(self.planned):
             if fault.kind == kind and fault.at == self.exchanges and index not in self._over:
-                self._over.add(index)
+                self._let_happen(index)
                 return fault
         return None
 
@@ -97,6 +126,11 @@ class Faulty:
 
     def _now(self, fault: Fault) -> bool:
         return fault.at == self.exchanges
+
+    def _let_happen(self, index: int) -> None:
+        self._over.add(index)
+        if self._tell is not None:
+            self._tell(self.planned[index])
 
     def _let_begin(self, fault: Fault) -> None:
         loop = asyncio.get_running_loop()
