@@ -13,6 +13,10 @@ Answer = tuple[str | BaseException, float]  # who it is, or why it did not say; 
 
 
 def run(options: Namespace) -> int:
+    if options.catalogue:
+        from sdl.cli import catalogue
+
+        return catalogue.run(options)
     from rich.console import Console
 
     from sdl.cli import logs
