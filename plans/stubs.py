@@ -83,3 +83,21 @@ def measure(
                 f"it gave {sorted(reading) if reading else 'nothing'}"
             ) from error
     return np.asarray(axis, dtype=float), np.mean(spectra, axis=0)
+
+
+def value(
+    device: Readable[Any], *beside: Readable[Any], stream: str = "primary"
+) -> MsgGenerator[tuple[float, float]]:
+    """Read a device once, one event; return the number that it is for, and when (s since 1970).
+
+    :param beside: instruments whose readings shall stand in the same event.
+    :raises PlanError: it names no field as the one to look at (its hints), or that is no number.
+    """
+    reading = yield from bps.trigger_and_read([device, *beside], name=stream)
+    fields = getattr(device, "hints", {}).get("fields", ())
+    try:
+        found = reading[fields[0]]
+        return float(found["value"]), float(found["timestamp"])
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        given = sorted(reading) if reading else "nothing"
+        raise PlanError(f"{device.name}: no number to look at; it gave {given}") from error

@@ -1,4 +1,4 @@
-"""The instrument's side of a wire: serve a simulator in memory, on a PTY, a socket or a broker.
+"""The instrument's side of a wire: serve a simulator in memory, on a port, a broker, a web server.
 
 Each kind of wire has a module here with two context managers: `memory_wire` (a twin's wire: the
 same class, joined to the simulators in memory, so that virtual time works) and `serve` (a port).
@@ -20,6 +20,8 @@ _MODULES = {
     "modbus+rtu": "sdl.endpoints.modbus",
     "mqtt": "sdl.endpoints.mqtt",
     "zmq+tcp": "sdl.endpoints.zmq",
+    "http": "sdl.endpoints.http",
+    "https": "sdl.endpoints.http",
 }
 
 

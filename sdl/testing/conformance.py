@@ -391,7 +391,8 @@ class Conformance:
         """A dose is given once, or partly, or not; never more than was asked for."""
         if self.subject.dosed is None or setting.signal:
             return
-        given, asked = self.subject.dosed(bench.part) - before, float(setting.value)
+        asked = float(setting.value if setting.amount is None else setting.amount)
+        given = self.subject.dosed(bench.part) - before
         slack = 0.02 * abs(asked) + 1e-6
         assert not done or abs(given - asked) <= slack, f"{given:g} of {asked:g} was given"
         least, most = sorted((0.0, asked))

@@ -65,6 +65,9 @@ class Setting:
     refused: Sequence[Any] = ()
     """Values that must be refused before anything is sent."""
 
+    amount: float | None = None
+    """How much `value` gives or moves, where that is not what the number itself says."""
+
 
 @dataclass(frozen=True)
 class Subject:

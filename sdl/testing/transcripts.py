@@ -13,7 +13,8 @@ r"""Golden exchanges as data, played to a driver and to a simulator, which must 
           - {ask: "CP\r", reply: "CP04\r"}  # or {hex: "CC 00 3E"}; an empty reply is silence
           - {after: 0.5, ask: "CP\r", reply: "CP04\r"}  # half a second later
 
-A session without `do` is played to the simulator only: our driver does not send that.
+`do` may be a list of these: each is done in its turn. A session without `do` is played to the
+simulator only: our driver does not send that.
 """
 
 import asyncio
@@ -49,7 +50,7 @@ class TranscriptSession:
     name: str
     source: str
     state: Mapping[str, Any]
-    do: Mapping[str, Any] | None
+    do: Sequence[Mapping[str, Any]] | None
     exchanges: Sequence[Exchange]
 
     async def check_simulator(self, device: Any, part: Any) -> None:
@@ -89,27 +90,22 @@ class TranscriptSession:
         :raises AssertionError: it read something else, or did not raise what it should.
         """
         assert self.do is not None
-        raises = self.do.get("raises")
+        for deed in self.do:
+            await self._check(deed, driver)
+
+    async def _check(self, deed: Mapping[str, Any], driver: Any) -> None:
+        raises = deed.get("raises")
         try:
-            got = await self._done(driver)
+            got = await _done(deed, driver)
         except errors.SdlError as error:
             if raises != type(error).__name__:
                 raise
             return
         assert raises is None, f"{self.name}: it should have raised {raises}"
-        if "is" in self.do:
-            right = self.do["is"]
+        if "is" in deed:
+            right = deed["is"]
             close = isinstance(right, float) and abs(got - right) <= 1e-9 * max(1, abs(right))
             assert close or got == right, f"{self.name}: {got!r}, not {right!r}"
-
-    async def _done(self, driver: Any) -> Any:
-        assert self.do is not None
-        if "read" in self.do:
-            return await child(driver, self.do["read"]).get_value()
-        if "set" in self.do:
-            return await child(driver, self.do["set"]).set(_plain(self.do["to"]))
-        result = getattr(driver, self.do["call"])(*self.do.get("with", ()))
-        return await result if hasattr(result, "__await__") else result
 
 
 @dataclass(frozen=True)
@@ -185,6 +181,15 @@ def child(driver: Any, path: str) -> Any:
     return driver
 
 
+async def _done(deed: Mapping[str, Any], driver: Any) -> Any:
+    if "read" in deed:
+        return await child(driver, deed["read"]).get_value()
+    if "set" in deed:
+        return await child(driver, deed["set"]).set(_plain(deed["to"]))
+    result = getattr(driver, deed["call"])(*deed.get("with", ()))
+    return await result if hasattr(result, "__await__") else result
+
+
 async def _quiet(heard: bytearray, news: asyncio.Event, wanted: int) -> None:
     """Wait until so many bytes are here, and no more come."""
     deadline = asyncio.get_running_loop().time() + LONGEST
@@ -203,9 +208,9 @@ async def _quiet(heard: bytearray, news: asyncio.Event, wanted: int) -> None:
 def _session(data: Mapping[str, Any]) -> TranscriptSession:
     exchanges = [_exchange(each) for each in data["exchanges"]]
     source = str(data.get("from", ""))
-    return TranscriptSession(
-        data["name"], source, data.get("state") or {}, data.get("do"), exchanges
-    )
+    do = data.get("do")
+    deeds = [do] if isinstance(do, Mapping) else do
+    return TranscriptSession(data["name"], source, data.get("state") or {}, deeds, exchanges)
 
 
 def _exchange(data: Mapping[str, Any]) -> Exchange:

@@ -24,6 +24,8 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "modbus+rtu": ("sdl.wires.modbus", "modbus+rtu:///dev/ttyUSB1?baudrate=9600&parity=N"),
     "mqtt": ("sdl.wires.mqtt", "mqtt://broker:1883"),
     "zmq+tcp": ("sdl.wires.zmq", "zmq+tcp://10.0.0.9:5555"),
+    "http": ("sdl.wires.http", "http://10.0.0.10:31950"),
+    "https": ("sdl.wires.http", "https://10.0.0.11:443"),
 }
 
 

@@ -29,11 +29,20 @@ class DetectorPart(Protocol):
 class Pan:
     """What lies on a balance."""
 
-    def __init__(self, world: Timekeeper, mass: Callable[[], float]) -> None:
-        """:param mass: the true mass on the pan, g; asked when the world is at now."""
-        self._world, self._mass = world, mass
+    def __init__(
+        self,
+        world: Timekeeper,
+        mass: Callable[[], float],
+        moving: Callable[[], bool] | None = None,
+    ) -> None:
+        """:param mass: the true mass on the pan, g; asked when the world is at now.
+        :param moving: whether it changes now: liquid that flows in, a stirrer that shakes it.
+        """
+        self._world, self._mass, self._moving = world, mass, moving
         self.added = 0.0
         """g that somebody laid beside it: a fault to inject, or a person's doing"""
+        self.restless = False
+        """whether draught or a shaking bench keeps a balance from settling: a fault to inject"""
 
     @property
     def mass(self) -> float:
@@ -44,7 +53,8 @@ class Pan:
     @property
     def moving(self) -> bool:
         """Whether the mass changes now, so that a balance finds no stable weight."""
-        return False
+        self._world.advance()
+        return self.restless or (self._moving is not None and self._moving())
 
 
 class Immersed:

@@ -90,7 +90,10 @@ def _alone(file: Path) -> Iterator[None]:
 
 def _build(folder: Path, python: Path, requirements: Path) -> None:
     install = ["--python", str(python), "install", "-q", "-r", str(requirements)]
-    for command in (["venv", "--without-pip", "--clear", str(folder)], ["pip", *install]):
+    for command in (
+        ["venv", "--without-pip", "--clear", str(folder)],
+        ["pip", *install, "--no-deps"],
+    ):
         done = subprocess.run(
             [sys.executable, "-m", *command], capture_output=True, text=True, timeout=BUILDING
         )
