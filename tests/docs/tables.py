@@ -7,33 +7,34 @@ import argparse
 import ast
 import inspect
 import re
+import sys
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ophyd_async.core import SignalR, SignalRW
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
-from sdl import errors
+from sdl import assembly, errors
 from sdl.campaign import Budget, Campaign, OptimizerEntry
 from sdl.cli import parser as command_line
-from sdl.drivers.eurotherm3216 import Eurotherm3216
-from sdl.drivers.ne1000 import NE1000
-from sdl.drivers.spectrometer import Spectrometer
-from sdl.drivers.tasmota import TasmotaSensor
 from sdl.journal.schema import metadata
 from sdl.lab import InstrumentEntry, Lab, TwinEntry, WireEntry, WorldEntry
 from sdl.optimizers.botorch import BoTorch
+from sdl.plugins import PluginError, load, names
 from sdl.safety.rules import Interlock, Item, Limit, SafetyRules, Watchdog
 from sdl.space import Categorical, Continuous, Integer, Objective, Ordinal
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
+SHELF = ROOT / "examples" / "shelf" / "lab.yaml"
 MARKED = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 WORDS = {  # of keys whose code needs no docstring
@@ -183,6 +184,70 @@ def options(target: type) -> str:
     return _table(("option", "default", ""), rows)
 
 
+def instrument(name: str) -> str:
+    """All that a driver's class says of itself, and its signals where the shelf's lab has it."""
+    driver = load("drivers", name)
+    module = inspect.getdoc(sys.modules[driver.__module__]) or ""
+    does = [f"`set` is {driver.effect}"] if getattr(driver, "effect", None) else []
+    does.append(f"stop policy: {getattr(driver, 'stop_policy', 'stop')}")
+    for method, said in ASKED.items():
+        if hasattr(driver, method):
+            does.append(said)
+    parts = [
+        "\n\n".join(" ".join(part.split()) for part in module.split("\n\n")),
+        f"Wire as delivered: `{driver.delivered}`. {'; '.join(does).capitalize()}.",
+        " ".join((inspect.getdoc(driver) or "").split("\n\n")[0].split()),
+        _signals(name),
+        options(driver).rstrip(),
+        _faults_of(name),
+        _list("Unverified", getattr(driver, "unverified", ())),
+    ]
+    return "\n" + "\n\n".join(part for part in parts if part) + "\n\n"
+
+
+ASKED = {
+    "trigger": "`trigger` measures or runs",
+    "reconcile": "it can be asked what became of an action (`reconcile`)",
+    "arm_watchdog": "it has a watchdog of its own (`arm_watchdog`)",
+}
+
+
+def _list(head: str, said: Sequence[str]) -> str:
+    return f"{head}: {'; '.join(said)}." if said else ""
+
+
+def _faults_of(name: str) -> str:
+    try:
+        simulator = load("simulators", name)
+    except PluginError:
+        return ""
+    return _list("Faults inside its simulator", sorted(getattr(simulator, "faults", ())))
+
+
+@cache
+def _shelf() -> dict[str, Any]:
+    """One instance of each driver that the shelf's lab has, by the driver's name."""
+    lab = Lab.load(SHELF)
+    made = assembly.devices(lab)
+    return {str(lab.instruments[name].driver): device for name, device in made.items()}
+
+
+def _signals(name: str) -> str:
+    device = _shelf().get(name)
+    if device is None:
+        return ""
+    rows = []
+    for child, signal in device.children():
+        backend = getattr(getattr(signal, "_connector", None), "backend", None)
+        if not isinstance(signal, SignalR) or backend is None:
+            continue
+        kind = getattr(backend.datatype, "__name__", str(backend.datatype)).replace("|", "or")
+        units = backend.metadata.get("units", "")
+        settable = "yes" if isinstance(signal, SignalRW) else ""
+        rows.append((f"`{child}`", kind, units, settable))
+    return _table(("signal", "type", "units", "can be set"), rows).rstrip() if rows else ""
+
+
 def commands() -> str:
     """Every command with its arguments, from argparse."""
     parts = []
@@ -265,11 +330,13 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 MODELS = (Campaign, Budget, OptimizerEntry, Continuous, Integer, Ordinal, Categorical, Objective)
 LAB_MODELS = (Lab, WireEntry, InstrumentEntry, TwinEntry, WorldEntry)
 SAFETY_MODELS = (SafetyRules, Limit, Interlock, Item, Watchdog)
-OPTIONS = (NE1000, Eurotherm3216, TasmotaSensor, Spectrometer, BoTorch)
+OPTIONS = (BoTorch,)
+DRIVERS = sorted(names("drivers"))
 
 TABLES: dict[str, Callable[[], str]] = {
     **{m.__name__: (lambda m=m: keys(m)) for m in (*MODELS, *LAB_MODELS, *SAFETY_MODELS)},
     **{c.__name__: (lambda c=c: options(c)) for c in OPTIONS},
+    **{name: (lambda name=name: instrument(name)) for name in DRIVERS},
     "commands": commands,
     "errors": tree,
     "schema": schema,
