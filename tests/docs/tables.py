@@ -188,6 +188,7 @@ def instrument(name: str) -> str:
     """All that a driver's class says of itself, and its signals where the shelf's lab has it."""
     driver = load("drivers", name)
     module = inspect.getdoc(sys.modules[driver.__module__]) or ""
+    wire = getattr(driver, "delivered", "")
     does = [f"`set` is {driver.effect}"] if getattr(driver, "effect", None) else []
     does.append(f"stop policy: {getattr(driver, 'stop_policy', 'stop')}")
     for method, said in ASKED.items():
@@ -195,7 +196,8 @@ def instrument(name: str) -> str:
             does.append(said)
     parts = [
         "\n\n".join(" ".join(part.split()) for part in module.split("\n\n")),
-        f"Wire as delivered: `{driver.delivered}`. {'; '.join(does).capitalize()}.",
+        _list("Wire as delivered", [f"`{wire}`"] if wire else []),
+        f"{'; '.join(does)}.".capitalize(),
         " ".join((inspect.getdoc(driver) or "").split("\n\n")[0].split()),
         _signals(name),
         options(driver).rstrip(),
