@@ -45,7 +45,7 @@ LOG = VENV / "setup.log"
 DEMO = ROOT / "demo"
 ROOMS = ("drivers", "simulators", "plans", "optimizers")
 LEFTOVERS = (
-    *("build", "dist", "sdl.egg-info", "demo"),
+    *("build", "dist", "sdl.egg-info", "demo", ".peers"),
     *(".pytest_cache", ".ruff_cache", ".hypothesis", ".import_linter_cache"),
 )
 
