@@ -19,6 +19,7 @@ from sdl.signature import check
 from sdl.simulators.parts.bath import Bath
 from sdl.simulators.parts.carriage import Carriage
 from sdl.simulators.parts.deck import Deck
+from sdl.simulators.parts.electrochemical import RandlesCell
 from sdl.simulators.parts.flow_pump import FlowPump
 from sdl.simulators.parts.gantry import Gantry
 from sdl.simulators.parts.gas_line import GasLine
@@ -52,6 +53,7 @@ KINDS: Mapping[str, Callable[..., Any]] = {
     "bath": Bath,
     "block": HeatedBlock,
     "carriage": Carriage,
+    "cell": RandlesCell,
     "deck": Deck,
     "diode": Diode,
     "flow_pump": FlowPump,

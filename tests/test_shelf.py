@@ -10,6 +10,8 @@ import pytest
 from sdl import Lab
 from sdl.cli import main
 from sdl.clock import new_loop
+from sdl.instrument import Effect
+from sdl.instrument import effect_of_command as measures
 from sdl.plugins import load, names
 from tests.simulating import simulating
 
@@ -33,6 +35,8 @@ def test_each_is_read_and_made_safe_on_the_twin() -> None:
         said = {}
         async with Lab.load(SHELF).twin().open() as bench:
             for name, device in bench.instruments.items():
+                if hasattr(device, "trigger") and measures(device, "trigger") is Effect.MEASURE:
+                    await device.trigger()
                 said[name] = await device.identify(), await device.read()
                 await device.make_safe()
         return said

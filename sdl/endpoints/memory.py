@@ -62,7 +62,7 @@ class MemoryTransport(asyncio.WriteTransport):
         cable.to_host = self._hear
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        if not self._closing:
+        if data and not self._closing:
             self._cable.from_host(bytes(data))
 
     def is_closing(self) -> bool:

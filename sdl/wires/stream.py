@@ -175,6 +175,30 @@ class StreamWire(Wire):
 
         await self._transact(exchange)
 
+    def unread(self) -> bytes:
+        """Take what has come and was not read, for an instrument that streams.
+
+        It must be alone on the wire: nothing of that is a reply, to nobody.
+        """
+        data = self._inbox.take()
+        if data:
+            self.log.received(data)
+        return data
+
+    async def more(self, timeout: float) -> None:
+        """Wait until there is something for `unread` to take.
+
+        :raises TimeoutError: nothing came.
+        :raises NoReplyError: the connection is lost.
+        """
+        try:
+            while not self._inbox.data:
+                await self._inbox.more(timeout)
+        except OSError as error:
+            if isinstance(error, TimeoutError):
+                raise
+            raise NoReplyError(self.url, f"the connection broke: {error}") from error
+
     def lost_place(self) -> None:
         """Say that the last reply cannot have been the right one: the line is drained before use.
 

@@ -160,10 +160,10 @@ def test_our_driver_sources_and_measures_with_the_simulators_of_labmcp(
             wire = tcp_wire(f"tcp://127.0.0.1:{port}", timeout=0.5)
             meter = kind(wire, limit=0.01, tags=False, name="meter")
             assert f"MODEL {kind.model}," in await meter.identify()
-            await meter._tell(":OUTP ON", ":OUTP?", "1")
+            await meter.tell(":OUTP ON", ":OUTP?", "1")
             await meter.set(0.5)
             assert (await meter.locate())["setpoint"] == 0.5
-            measured = await meter._measure_on()
+            measured = await meter.measure_on()
             assert measured.volts == pytest.approx(0.105, rel=0.01)  # at its limit of 0.105 mA
             assert measured.amps == pytest.approx(1.05e-4, rel=0.01)
             assert measured.limited

@@ -16,8 +16,9 @@ import types
 def only(package):
     """Let modules of a package be imported without what the package itself imports."""
     found = importlib.util.find_spec(package)
+    assert found is not None
     module = types.ModuleType(package)
-    module.__path__ = list(found.submodule_search_locations)
+    module.__path__ = list(found.submodule_search_locations or [])
     sys.modules[package] = module
 
 
