@@ -20,12 +20,15 @@ for point in points:
 for name in ("sdl.drivers.ne1000", "sdl.simulators.ne1000", "sdl.plans", "sdl.optimizers"):
     importlib.import_module(name)
 package = files("sdl")
-for name in ("py.typed", "journal/migrations/script.py.mako", "report/page.html", "scaffold"):
+for name in ("py.typed", "journal/migrations/script.py.mako", "report/page.html", "scaffold", "scaffold_driver"):
     assert package.joinpath(name).is_file() or package.joinpath(name).is_dir(), name
 PYTHON
 sdl --version
 sdl init mylab
 sdl check mylab/campaign.yaml
+sdl new driver my_bath --wire serial --into mylab
+sdl instruments --lab mylab/my_bath_lab.yaml --ping --twin
+sdl instruments --catalogue
 sdl run mylab/campaign.yaml --twin
 sdl status mylab --twin
 sdl report mylab/campaign.yaml --twin

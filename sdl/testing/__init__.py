@@ -8,7 +8,7 @@ For the drivers on our shelf and for anybody's. A test module names a subject an
 All of it runs on virtual time, over a wire in memory that carries the same bytes as a port.
 """
 
-from sdl.testing.conformance import Conformance
+from sdl.testing.conformance import Conformance, Tried, on_virtual_time, tried
 from sdl.testing.subject import Rig, Setting, StillWorld, Subject, Truth
 from sdl.testing.transcripts import Exchange, Transcript, TranscriptSession
 
@@ -21,5 +21,8 @@ __all__ = [
     "Subject",
     "Transcript",
     "TranscriptSession",
+    "Tried",
     "Truth",
+    "on_virtual_time",
+    "tried",
 ]
