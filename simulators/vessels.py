@@ -4,7 +4,6 @@ Mixing is ideal and at once. A world moves liquid between vessels by the totals 
 step, and everything that looks at a vessel (a balance, a probe, a camera) sees the same.
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -33,14 +32,14 @@ class Vessel:
         """mL"""
         self.mass = 0.0
         """g"""
-        self.amounts: Counter[str] = Counter()
-        """mmol of each species"""
+        self.amounts: dict[str, float] = {}
+        """mmol of each species that was ever in it"""
         self.spilled = 0.0
         """mL that have run over"""
 
     def molar(self, species: str) -> float:
         """Return mol/L; 0 where it is dry."""
-        return self.amounts[species] / self.volume if self.volume > 0 else 0.0
+        return self.amounts.get(species, 0.0) / self.volume if self.volume > 0 else 0.0
 
     def pour(self, liquid: Liquid, volume: float) -> None:
         """Add mL of a liquid."""
@@ -49,7 +48,7 @@ class Vessel:
         self.volume += volume
         self.mass += volume * liquid.density
         for species, molar in liquid.molar.items():
-            self.amounts[species] += molar * volume  # type: ignore[assignment] (mmol, a float)
+            self.amounts[species] = self.amounts.get(species, 0.0) + molar * volume
         over = self.volume - self.capacity
         if over > 0:
             self.spilled += over
@@ -73,4 +72,4 @@ class Vessel:
         self.volume *= left
         self.mass *= left
         for species in self.amounts:
-            self.amounts[species] *= left  # type: ignore[assignment]
+            self.amounts[species] *= left
