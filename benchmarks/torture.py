@@ -5,7 +5,7 @@
     python -m benchmarks.torture --kills 300 --keep torture   # journals and logs stay there
 
 The demo plan (`flow_reaction`) runs on simulators that write down all that physically happens; what
-they wrote is the truth that the journal is judged by (tests/torture/judge.py).
+they wrote is the truth that the journal is judged by (`sdl.judging`).
 
 Kills, on real ports, with the simulators in a process of their own; two benches side by side:
 
@@ -36,8 +36,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from sdl.endpoints.faults import Fault
+from sdl.judging import Judgement
 from tests.torture.bench import bench
-from tests.torture.judge import Judgement
 from tests.torture.kills import Toll, Torment
 from tests.torture.mishaps import Planned, Worlds, undisturbed
 from tests.torture.others import clock_back, full_disk, two_runtimes

@@ -255,24 +255,37 @@ async def wires(lab: "Lab", stack: AsyncExitStack) -> dict[str, Wire]:
     for name, entry in lab.wires.items():
         joining = endpoints.memory_wire(entry.url, simulated[name], timeout=entry.timeout)
         joined[name] = await stack.enter_async_context(joining)
+        if lab.disturbance is not None:
+            lab.disturbance.join(name, joined[name])
     return joined
 
 
-def simulators(lab: "Lab", time: Callable[[], float]) -> dict[str, list[Any]]:
-    """Make the simulators of the lab, wire by wire, on one world.
+def simulators(
+    lab: "Lab",
+    time: Callable[[], float],
+    told: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, list[Any]]:
+    """Make the simulators of the lab, wire by wire, on one world, with the lab's faults.
 
-    :raises ConfigError: the lab file describes no world.
+    :param told: hears what physically happens in the world.
+    :raises ConfigError: the lab file describes no world, or its faults do not fit it.
     """
     if lab.world is None:
         if not lab.wires:
             return {}
         message = "has no `world:`, so it has no twin; add e.g. `world: {use: snar_flow}`"
         raise ConfigError(lab.document.problem((), message))
-    world = build_world(lab, time)
+    world, disturbance = build_world(lab, time), lab.disturbance
+    if told is not None:
+        world.tell_actions(told)
+    if disturbance is not None:
+        disturbance.enter(lab, world)
     found: dict[str, list[Any]] = {name: [] for name in lab.wires}
     for name, entry in lab.instruments.items():
         if entry.wire is not None:
-            found[entry.wire].append(build_simulator(lab, name, entry, world))
+            device = build_simulator(lab, name, entry, world)
+            device = device if disturbance is None else disturbance.around(name, device)
+            found[entry.wire].append(device)
     return found
 
 

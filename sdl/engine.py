@@ -9,7 +9,7 @@ import contextlib
 import io
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -68,6 +68,7 @@ class Engine:
         """Make it from any thread but the loop's own; `Engine.start` does so from the loop."""
         self._loop, self._scan, self._reason = loop, 0, ""
         self._resumed = threading.Event()
+        self._ending = _Ending()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="plan")
         self._engine = RunEngine(
             {},
@@ -94,8 +95,8 @@ class Engine:
         :raises Exception: what the plan or an instrument raised, as Bluesky wraps it.
         """
         self._scan = scan_id
-        handover = _Handover(self._loop)
-        handed = handover.plan(plan)
+        handover, self._ending = _Handover(self._loop), _Ending()
+        handed = handover.plan(self._ending.plan(plan))
         self._hook(witness.waiting, handover.state_changed)
         token = self._engine.subscribe(lambda name, doc: witness.document(name, doc))
         try:
@@ -146,17 +147,63 @@ class Engine:
         self._engine.state_hook = state_changed
 
     def abort(self, reason: str) -> None:
-        """End the plan in the middle of a step; its clean-up runs. Not in the loop's thread."""
-        if self._engine.state != "idle":
-            self._reason = reason
-            with _quiet():
-                self._engine.abort(reason)
-            self._resumed.set()
+        """End the plan in the middle of a step; its clean-up runs. Not in the loop's thread.
+
+        A plan that has come to its end is left alone: the engine stops what was moved, and must not
+        be disturbed then.
+        """
+        with self._ending.coming() as in_time:
+            if in_time and self._engine.state != "idle":
+                self._reason = reason
+                with _quiet():
+                    self._engine.abort(reason)
+        self._resumed.set()
 
 
 def _quiet() -> contextlib.AbstractContextManager[Any]:
     """A RunEngine announces what is done to it with print."""
     return contextlib.redirect_stdout(io.StringIO())
+
+
+class _Ending:
+    """Lets a plan end, or an abort come, but not both: the RunEngine stays between them for ever.
+
+    An abort cancels the engine's task. Once the plan is over that task stops what was moved and
+    makes the engine idle, and a cancelled one does not.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._over = self._aborting = False
+
+    @contextlib.contextmanager
+    def coming(self) -> Iterator[bool]:
+        """Hold the plan's end back for an abort; yield whether it comes in time."""
+        with self._lock:
+            self._aborting = not self._over
+        try:
+            yield self._aborting
+        finally:
+            self._aborting = False
+
+    def plan(self, plan: Plan) -> Plan:
+        """The plan, whose end waits for an abort that is on its way."""
+        try:
+            returned = yield from plan
+        except Exception:
+            yield from self._end()
+            raise
+        yield from self._end()
+        return returned
+
+    def _end(self) -> Plan:
+        while not self._is_over():
+            yield Msg("sleep", None, 0)
+
+    def _is_over(self) -> bool:
+        with self._lock:
+            self._over = not self._aborting
+            return self._over
 
 
 class _Handover:

@@ -25,6 +25,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 from sdl import assembly, files
 from sdl.bench import Bench
 from sdl.clock import Speed
+from sdl.disturbing import Disturbance
 from sdl.errors import ConfigError, Problem
 from sdl.files import Document, Key, Strict
 from sdl.instrument import Effect
@@ -115,6 +116,7 @@ class Lab(Strict):
     _folder: Path | None = PrivateAttr(None)
     _twin: bool = PrivateAttr(False)
     _speed: Speed = PrivateAttr(1.0)
+    _disturbance: Disturbance | None = PrivateAttr(None)
 
     @field_validator("wires", mode="before")
     @classmethod
@@ -182,6 +184,21 @@ class Lab(Strict):
         copy._document, copy._folder = self._document, self._folder
         copy._twin, copy._speed = True, speed
         return copy
+
+    def with_faults(self, disturbance: Disturbance) -> Self:
+        """The same lab, whose simulators have faults; real instruments are left alone.
+
+        :raises ConfigError: a fault names no instrument of this lab, or cannot happen to it.
+        """
+        disturbance.script.check(self)
+        copy = self.model_copy()
+        copy._disturbance = disturbance
+        return copy
+
+    @property
+    def disturbance(self) -> Disturbance | None:
+        """What happens to this lab's simulators beside what plans want."""
+        return self._disturbance
 
     @property
     def is_twin(self) -> bool:

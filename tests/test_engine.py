@@ -231,3 +231,40 @@ def test_many_engines_on_one_virtual_loop_always_give_the_same_log():
     first = once()
     assert len(first) == 24
     assert once() == first
+
+
+class Slow(Device):
+    """Is there at once, and takes its time to stop."""
+
+    def __init__(self, name: str = "") -> None:
+        self.stopping = threading.Event()
+        super().__init__(name=name)
+
+    @AsyncStatus.wrap
+    async def set(self, value: float) -> None: ...
+
+    async def stop(self, success: bool = False) -> None:
+        self.stopping.set()
+        await asyncio.sleep(1)
+
+
+def test_an_abort_that_comes_when_the_plan_is_over_leaves_the_engine_usable():
+    slow = Slow("slow")
+
+    def plan() -> Any:
+        yield from bps.mv(slow, 1.0)
+        return "done"
+
+    async def story(loop: Loop) -> tuple[Any, Any]:
+        engine = await Engine.start(loop)
+        first = asyncio.ensure_future(engine.run(plan(), Heard(), metadata={}))
+        await asyncio.to_thread(slow.stopping.wait, 10)
+        await asyncio.to_thread(engine.abort, "too late")
+        returned = await first
+        again = await engine.run(plan(), Heard(), metadata={})
+        engine.close()
+        return returned, again
+
+    with lab_loop(speed=1) as loop:
+        told = asyncio.run_coroutine_threadsafe(story(loop), loop).result(20)
+    assert told == ("done", "done")

@@ -11,6 +11,8 @@ from sdl import __version__
 
 Parser = argparse.ArgumentParser
 
+WIRES = ("serial", "tcp", "modbus+tcp", "modbus+rtu", "mqtt", "zmq+tcp", "http")  # of `sdl new`
+
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the options; `options.run(options)` runs the command.
@@ -27,8 +29,18 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"sdl {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (
-        *(_init, _check, _run, _status, _stop, _pause, _resume, _abort, _resolve, _release),
-        *(_history, _verify, _inventory, _report, _instruments, _simulate, _follow),
+        *(_init, _new, _check, _run, _status, _stop, _pause, _resume, _abort, _resolve, _release),
+        *(
+            _history,
+            _verify,
+            _inventory,
+            _report,
+            _instruments,
+            _simulate,
+            _faults,
+            _chaos,
+            _follow,
+        ),
     ):
         add(commands)
     return parser.parse_args(arguments)
@@ -50,6 +62,24 @@ def _init(commands: Any) -> None:
     more = "It has one pump, one driver of its own, their simulators, a plan, a campaign and tests."
     parser = _command(commands, "init", "make a lab folder that runs at once, on its twin", more)
     parser.add_argument("folder", type=Path, help="is made; nothing in it is ever overwritten")
+
+
+def _new(commands: Any) -> None:
+    text = "write an instrument of your own: driver, simulator, transcript, world and tests"
+    more = "They pass, for an invented instrument, and say what has to be filled in."
+    parser = _command(commands, "new", text, more)
+    parser.add_argument("what", choices=["driver"], metavar="driver", help="what is written")
+    parser.add_argument("name", metavar="NAME", help="what lab files will call it, as my_bath")
+    parser.add_argument(
+        "--wire", required=True, choices=WIRES, metavar="KIND", help=f"one of {', '.join(WIRES)}"
+    )
+    parser.add_argument(
+        "--into",
+        type=Path,
+        default=Path(),
+        metavar="FOLDER",
+        help="the lab's folder; default: this one; nothing in it is ever overwritten",
+    )
 
 
 def _check(commands: Any) -> None:
@@ -74,6 +104,7 @@ def _run(commands: Any) -> None:
         "--fresh", action="store_true", help="begin a twin anew; its old journal is put aside"
     )
     _journal(parser)
+    _faults_file(parser, "with --twin: ")
     parser.add_argument("--plain", action="store_true", help="lines, not a live view")
 
 
@@ -200,8 +231,12 @@ def _report(commands: Any) -> None:
 
 
 def _instruments(commands: Any) -> None:
-    parser = _command(commands, "instruments", "list the instruments of a lab")
+    parser = _command(commands, "instruments", "list the instruments of a lab, or the shelf")
     _lab(parser)
+    parser.add_argument(
+        "--catalogue", action="store_true", help="list all drivers there are, of no lab"
+    )
+    parser.add_argument("--json", action="store_true", help="with --catalogue: as data")
     parser.add_argument("--ping", action="store_true", help="ask each who it is; nothing moves")
     parser.add_argument("--twin", action="store_true", help="ask the simulators, not instruments")
 
@@ -231,6 +266,41 @@ def _simulate(commands: Any) -> None:
         help="time runs N times as fast for the simulated instruments (their watchdogs too), not "
         "for who talks to them; default 1",
     )
+    _faults_file(parser)
+
+
+def _faults(commands: Any) -> None:
+    text = "list the faults that simulated instruments can have"
+    parser = _command(commands, "faults", text)
+    parser.add_argument(
+        "--lab", type=Path, metavar="LAB", help="say which can happen to each instrument of a lab"
+    )
+    parser.add_argument("--json", action="store_true", help="as data")
+
+
+def _chaos(commands: Any) -> None:
+    text = "run a campaign on its twin under random faults; say what the runtime did about each"
+    more = "In virtual time, with a journal of its own. Exit code 1 where a promise was broken."
+    parser = _command(commands, "chaos", text, more)
+    _campaign(parser)
+    parser.add_argument(
+        "--seed", type=_seed, default=1, metavar="N", help="the same seed, the same faults"
+    )
+    parser.add_argument("--trials", type=_count, metavar="N", help="default: the campaign's budget")
+    parser.add_argument(
+        "--rate",
+        type=_probability,
+        default=0.001,
+        metavar="R",
+        help="how probable a fault is in each exchange of each instrument; default 0.001",
+    )
+    parser.add_argument(
+        "--kinds", metavar="A,B", help="which faults may come; default: all that can happen"
+    )
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the journal, as chaos-N.db beside the twin's"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as data too")
 
 
 def _follow(commands: Any) -> None:
@@ -262,6 +332,15 @@ def _lab(parser: Parser) -> None:
 def _journal(parser: Parser) -> None:
     parser.add_argument(
         "--journal", metavar="URL", help="a file or postgresql:// URL; default: what the lab says"
+    )
+
+
+def _faults_file(parser: Parser, when: str = "") -> None:
+    parser.add_argument(
+        "--faults",
+        type=Path,
+        metavar="FILE",
+        help=f"{when}what goes wrong with the simulated instruments, and when",
     )
 
 
@@ -317,3 +396,16 @@ def _seed(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"should be a whole number from 0, not {text!r}")
     return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"should be a whole number from 1, not {text!r}")
+    return int(text)
+
+
+def _probability(text: str) -> float:
+    number = _factor(text)
+    if number > 1:
+        raise argparse.ArgumentTypeError(f"should be a number above 0, at most 1, not {text!r}")
+    return number

@@ -1,5 +1,6 @@
 """`sdl run`: check, run, show; and leave the instruments safe whoever ends it."""
 
+import queue
 import sys
 from argparse import Namespace
 from contextlib import ExitStack
@@ -9,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 from sdl.errors import ConfigError, JournalError
 
 if TYPE_CHECKING:
+    from sdl.disturbing import Happening
     from sdl.lab import Lab
     from sdl.session import Session
     from sdl.stopping import Ending
+
+    Faults = queue.SimpleQueue[Happening]
 
 PERIOD = 0.25  # s between two looks at the journal
 
@@ -24,12 +28,15 @@ def run(options: Namespace) -> int:
     campaign, lab = checking.load(options.campaign, options.lab)
     if options.twin:
         lab = _twin(lab, options.speed or "virtual")
+    faults: Faults = queue.SimpleQueue()
+    if options.faults is not None:
+        lab = _with_faults(lab, options.faults, faults)
     if options.fresh:
-        _put_aside(Path(lab.journal_url), lab.lab)
+        put_aside(Path(lab.journal_url), lab.lab)
     session = Session(campaign, lab, journal=options.journal)
     log = _log_file(session.journal_url, lab)
     with logs.to_file(log):
-        ending = _watched(session, options)
+        ending = _watched(session, options, faults)
     _say_what_next(options, session.journal_url, log)
     if ending.gave_up:  # that is no success, whoever asks `$?`
         print(f"sdl: {ending}", file=sys.stderr)
@@ -41,6 +48,10 @@ def _refuse_what_means_nothing(options: Namespace) -> None:
     if options.speed is not None and not options.twin:
         raise ConfigError(
             "--speed: only simulated time can run faster: give --twin too, or leave --speed out"
+        )
+    if options.faults is not None and not options.twin:
+        raise ConfigError(
+            "--faults: faults happen to simulators only: give --twin too, or leave --faults out"
         )
     if options.fresh and not options.twin:
         raise ConfigError(
@@ -58,7 +69,13 @@ def _twin(lab: "Lab", speed: Any) -> "Lab":
     return lab.twin(speed)
 
 
-def _put_aside(file: Path, lab: str) -> None:
+def _with_faults(lab: "Lab", file: Path, faults: "Faults") -> "Lab":
+    from sdl.disturbing import Disturbance, FaultScript
+
+    return lab.with_faults(Disturbance(FaultScript.load(file), tell=faults.put))
+
+
+def put_aside(file: Path, lab: str) -> None:
     """Rename a twin's journal, with its write-ahead log, to the first free `twin-N.db`."""
     from sdl.journal.ownership import FileLock
 
@@ -86,7 +103,7 @@ def _log_file(journal: str, lab: "Lab") -> Path:
     return Path(journal.removeprefix("sqlite:///")).expanduser().parent / "sdl.log"
 
 
-def _watched(session: "Session", options: Namespace) -> "Ending":
+def _watched(session: "Session", options: Namespace, faults: "Faults") -> "Ending":
     """Run to the end and return why it came."""
     from rich.console import Console
 
@@ -102,29 +119,31 @@ def _watched(session: "Session", options: Namespace) -> "Ending":
         journal = stack.enter_context(Journal.open(session.journal_url, readonly=True))
         name = session.campaign.campaign
         if plain:
-            return _with_lines(session, operator, journal, name)
+            return _with_lines(session, operator, journal, name, faults)
         live = stack.enter_context(LiveView(journal, name, console))
         said = "failed"
         try:
-            ending = _until_the_end(session, operator, live)
+            ending = _until_the_end(session, operator, live, faults)
             said = str(ending)
         finally:
             live.look(said)
         return ending
 
 
-def _with_lines(session: "Session", operator: Any, journal: Any, name: str) -> "Ending":
+def _with_lines(
+    session: "Session", operator: Any, journal: Any, name: str, faults: "Faults"
+) -> "Ending":
     from sdl.cli.lines import Lines
 
     lines = Lines(journal, name, lambda text: print(text, flush=True))
     try:
-        return _until_the_end(session, operator, lines)
+        return _until_the_end(session, operator, lines, faults)
     finally:
         lines.look()
         _print_best(journal, name)
 
 
-def _until_the_end(session: "Session", operator: Any, watcher: Any) -> "Ending":
+def _until_the_end(session: "Session", operator: Any, watcher: Any, faults: "Faults") -> "Ending":
     while session.running:
         message = operator.act(session)
         if message is not None:
@@ -136,6 +155,9 @@ def _until_the_end(session: "Session", operator: Any, watcher: Any) -> "Ending":
             session.wait(PERIOD)
         except TimeoutError:
             continue
+        finally:
+            while not faults.empty():
+                watcher.say(f"fault: {faults.get()}")
     return session.wait()
 
 

@@ -31,6 +31,8 @@ def run(options: Namespace) -> int:
     if options.seed is not None and lab.world is not None:
         world = lab.world.model_copy(update={"seed": options.seed})
         lab = lab.model_copy(update={"world": world})
+    if options.faults is not None:
+        lab = _with_faults(lab, options.faults)
     actions: Path | None = getattr(options, "actions", None)
     if actions is not None and lab.world is None:
         raise ConfigError(f"--actions {actions}: the lab has no world, so nothing happens")
@@ -41,6 +43,15 @@ def run(options: Namespace) -> int:
     ):
         runner.run(_serve(lab, options.write, options.speed, told))
     return 0
+
+
+def _with_faults(lab: "Lab", file: Path) -> "Lab":
+    from sdl.disturbing import Disturbance, FaultScript
+
+    def tell(happening: object) -> None:
+        print(f"fault: {happening}", flush=True)
+
+    return lab.with_faults(Disturbance(FaultScript.load(file), tell=tell))
 
 
 @contextmanager
@@ -82,11 +93,11 @@ def _refuse_elsewhere(file: Path, lab: Path) -> None:
 
 
 async def _serve(lab: "Lab", write: Path | None, speed: float, told: Told | None) -> None:
-    from sdl import endpoints
+    from sdl import assembly, clock, endpoints
 
     ended = _ended()
     async with AsyncExitStack() as stack:
-        simulated = _simulators(lab, told)
+        simulated = assembly.simulators(lab, clock.monotonic, told)
         urls = {}
         for name, devices in simulated.items():
             served = endpoints.serve(lab.wires[name].url, devices)
@@ -101,21 +112,6 @@ async def _serve(lab: "Lab", write: Path | None, speed: float, told: Told | None
         print(f"ready: {lab.lab}, {len(urls)} wires{faster}; Ctrl-C ends it", flush=True)
         await ended.wait()
     print("ended")
-
-
-def _simulators(lab: "Lab", told: Told | None) -> dict[str, list[Any]]:
-    """The simulators of each wire, on one world that tells what happens in it."""
-    from sdl import assembly, clock
-
-    if told is None:
-        return assembly.simulators(lab, clock.monotonic)
-    world = assembly.build_world(lab, clock.monotonic)
-    world.tell_actions(told)
-    found: dict[str, list[Any]] = {name: [] for name in lab.wires}
-    for name, entry in lab.instruments.items():
-        if entry.wire is not None:
-            found[entry.wire].append(assembly.build_simulator(lab, name, entry, world))
-    return found
 
 
 def _ended() -> asyncio.Event:

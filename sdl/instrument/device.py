@@ -1,10 +1,10 @@
 """An instrument: an ophyd-async device on a wire, with a safe state and a declared stop policy."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from ophyd_async.core import StandardReadable
+from ophyd_async.core import Device, StandardReadable, StandardReadableFormat
 
 from sdl.instrument.effects import Effect, StopPolicy
 from sdl.wires import Wire
@@ -38,6 +38,18 @@ class Instrument(StandardReadable):
     def __init__(self, wire: Wire, name: str = "") -> None:
         self.wire = wire
         super().__init__(name=name)
+
+    def add_readables(
+        self,
+        devices: Sequence[Device],
+        format: StandardReadableFormat = StandardReadableFormat.CHILD,  # noqa: A002
+    ) -> None:
+        # ophyd-async hands its children over in the order of a set, which no two processes share;
+        # they are asked in the order in which they are declared
+        declared = [id(child) for _, child in self.children()]
+        place = {child: n for n, child in enumerate(declared)}
+        in_order = sorted(devices, key=lambda device: place.get(id(device), len(place)))
+        super().add_readables(in_order, format)
 
     @abstractmethod
     async def identify(self) -> str:

@@ -24,6 +24,7 @@ HOW_TO = [
     "connect-a-lab",
     "register-a-callback",
     "stop-and-continue",
+    "try-faults",
     "use-any-ophyd-device",
     "write-a-plan",
 ]

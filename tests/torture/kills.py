@@ -12,8 +12,8 @@ from typing import Any
 
 from sdl.errors import JournalError
 from sdl.journal import Journal, Trial, TrialState
+from sdl.judging import Judgement, judge
 from tests.torture.bench import CAMPAIGN_NAME, PUMPS, Place
-from tests.torture.judge import Judgement, judge
 
 Boundary = tuple[int, str]
 

@@ -18,9 +18,9 @@ from sdl.endpoints import modbus
 from sdl.endpoints.faults import Fault
 from sdl.endpoints.faulty import Faulty
 from sdl.journal import Journal, TrialState
+from sdl.judging import Judgement, judge
 from sdl.session import Session
 from tests.torture.bench import CAMPAIGN, CAMPAIGN_NAME, LAB, PUMPS
-from tests.torture.judge import Judgement, judge
 
 LONGEST = 120.0  # s of real time for one session
 EXACT = 0.05  # by which outcomes may differ from those of a trial without mishap, relatively

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from sdl.judging import Judgement
 from tests.torture import others
 from tests.torture.bench import bench
-from tests.torture.judge import Judgement
 from tests.torture.kills import Boundary, Torment
 
 pytestmark = [

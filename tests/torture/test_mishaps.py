@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sdl.endpoints.faults import Fault
-from tests.torture.judge import Dose, Judgement, judge_pump
+from sdl.judging import Dose, Judgement, judge_pump
 from tests.torture.mishaps import Planned, Worlds
 
 BAD: list[str] = ["lost request", "lost reply", "late reply", "double reply", "garbled reply"]

@@ -1,4 +1,4 @@
-"""What physically happened, against what the record says: the judge of all torture.
+"""What physically happened, against what the record says: the judge of torture and chaos.
 
 The world's log of actions (of its parts, `PumpHead` first) is the truth; the journal is what is
 judged. A dose step that the journal has as done must have moved exactly what the plan asked for;
@@ -62,12 +62,18 @@ class Judgement:
 
 
 def judge(
-    journal: Journal, campaign: str, actions: Iterable[Mapping[str, Any]], pumps: Sequence[str]
+    journal: Journal,
+    campaign: str,
+    actions: Iterable[Mapping[str, Any]],
+    pumps: Sequence[str],
+    *,
+    events: bool = True,
 ) -> Judgement:
     """Judge a campaign that nobody runs any more.
 
     :param actions: the world's log; if its `move`s name their `trial`, each trial is judged by its
         own, else they are taken in order, which can be told where no trial has failed.
+    :param events: each reading must stand in an event; no plan reads what it does not save.
     """
     said, trials = Judgement(), journal.trials(campaign)
     steps = {trial.number: journal.steps(trial) for trial in trials}
@@ -87,7 +93,8 @@ def judge(
         elif trial.state is TrialState.FAILED:
             said.causes[str(trial.cause)] += 1
         elif trial.state is TrialState.COMPLETED:
-            _judge_readings(said, journal, trial, steps[trial.number])
+            if events:
+                _judge_readings(said, journal, trial, steps[trial.number])
         elif trial.state is not TrialState.ABANDONED:
             said.findings.append(f"trial {trial.number} is {trial.state.value}: nobody ended it")
         if trial.state is not TrialState.COMPLETED and not trial.cause:
