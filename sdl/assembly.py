@@ -241,9 +241,9 @@ def _is_mocked(entry: "InstrumentEntry", driver: Callable[..., Any]) -> bool:
 
 
 def _fake(driver: Any) -> Callable[..., Any]:
-    from ophyd.sim import make_fake_device  # only labs with classic devices load it
+    from sdl.instrument.classic import fake  # only labs with classic devices load it
 
-    return make_fake_device(driver)
+    return fake(driver)
 
 
 async def wires(lab: "Lab", stack: AsyncExitStack) -> dict[str, Wire]:

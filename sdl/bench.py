@@ -17,6 +17,7 @@ from sdl.errors import (
     explain,
 )
 from sdl.instrument import Instrument
+from sdl.instrument.unwired import Unwired
 from sdl.wires import Wire
 
 T = TypeVar("T")
@@ -193,8 +194,9 @@ class Bench:
         return found
 
     async def close(self) -> None:
-        """Close all wires."""
-        await asyncio.gather(*(wire.close() for wire in self.wires.values()))
+        """Close all wires, and the connections that instruments brought themselves."""
+        unwired = [each for each in self.instruments.values() if isinstance(each, Unwired)]
+        await asyncio.gather(*(each.close() for each in (*self.wires.values(), *unwired)))
 
     async def _each(
         self, work: Any, timeout: float, names: set[str] | None = None

@@ -9,7 +9,7 @@ import contextlib
 import io
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -68,7 +68,7 @@ class Engine:
         """Make it from any thread but the loop's own; `Engine.start` does so from the loop."""
         self._loop, self._scan, self._reason = loop, 0, ""
         self._resumed = threading.Event()
-        self._ending = _Ending()
+        self._ending = _Ending(lambda: str(self._engine.state))
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="plan")
         self._engine = RunEngine(
             {},
@@ -95,7 +95,7 @@ class Engine:
         :raises Exception: what the plan or an instrument raised, as Bluesky wraps it.
         """
         self._scan = scan_id
-        handover, self._ending = _Handover(self._loop), _Ending()
+        handover, self._ending = _Handover(self._loop), _Ending(lambda: str(self._engine.state))
         handed = handover.plan(self._ending.plan(plan))
         self._hook(witness.waiting, handover.state_changed)
         token = self._engine.subscribe(lambda name, doc: witness.document(name, doc))
@@ -172,8 +172,9 @@ class _Ending:
     makes the engine idle, and a cancelled one does not.
     """
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, state: Callable[[], str]) -> None:
+        """:param state: of the engine: once that is no longer running, the abort has come."""
+        self._lock, self._state = threading.Lock(), state
         self._over = self._aborting = False
 
     @contextlib.contextmanager
@@ -197,7 +198,7 @@ class _Ending:
         return returned
 
     def _end(self) -> Plan:
-        while not self._is_over():
+        while not self._is_over() and self._state() == "running":
             yield Msg("sleep", None, 0)
 
     def _is_over(self) -> bool:

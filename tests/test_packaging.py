@@ -17,7 +17,10 @@ from sdl import plugins
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("drivers", "optimizers", "plans", "simulators")
-EXTRAS = ("dev", "molecules", "notify", "pandas", "postgresql", "tiled")
+EXTRAS = (
+    *("dev", "epics", "molecules", "notify", "opcua", "pandas", "postgresql"),
+    *("pylabrobot", "sila2", "tiled"),
+)
 NAMES = [(room, name) for room in get_args(plugins.Room) for name in plugins.names(room)]
 
 FOREIGN = {

@@ -16,12 +16,13 @@ from ophyd_async.core import Callback, SignalBackend, SignalDatatypeT
 from ophyd_async.core._signal_backend import make_datakey, make_metadata
 
 from sdl import clock
-from sdl.errors import RefusedError, SdlError, StaleError
+from sdl.errors import NoReplyError, RefusedError, SdlError, StaleError
 from sdl.instrument.effects import Effect
 
 T = TypeVar("T")
 Range = tuple[float, float]
 
+TIMEOUT = 30.0  # s for a reading; a slow line that has to find its place again included
 INVALID = 3  # EPICS alarm severity: the value must not be used
 
 
@@ -102,7 +103,18 @@ class PollBackend(_Described[SignalDatatypeT]):
             await self.get_reading()
 
     async def get_reading(self) -> Reading[SignalDatatypeT]:
-        value = await self._get()
+        """Ask for it.
+
+        :raises NoReplyError: there was no value in `TIMEOUT`, whatever was asked meanwhile.
+        """
+        limit = asyncio.timeout(TIMEOUT)
+        try:
+            async with limit:
+                value = await self._get()
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise NoReplyError(self._source, f"no value came in {TIMEOUT:g} s") from error
         self.newest = Reading(value=value, timestamp=clock.now(), alarm_severity=0)
         return self.newest
 

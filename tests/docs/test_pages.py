@@ -26,6 +26,8 @@ HOW_TO = [
     "stop-and-continue",
     "try-faults",
     "use-any-ophyd-device",
+    "use-sila2-opcua-pylabrobot",
+    "wrap-a-blocking-sdk",
     "write-a-plan",
 ]
 
