@@ -7,7 +7,7 @@ import asyncio
 import secrets
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 from event_model import DataKey, Limits, LimitsRange
@@ -18,9 +18,18 @@ from ophyd_async.core import (
     SignalDatatypeT,
     SignalRW,
 )
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from sdl import clock
+from sdl.drivers.detector_replies import (
+    Acquired,
+    Configured,
+    Description,
+    Hello,
+    Reply,
+    ReplyT,
+    Triggered,
+)
 from sdl.errors import GarbledError, NoReplyError, StaleError
 from sdl.instrument import Effect, Finding, Instrument, PollBackend, PushBackend, Verdict
 from sdl.wires.zmq import DetectorRefusedError, ZmqWire
@@ -35,57 +44,6 @@ UNPREPARED = ("session", "configuration", "not_armed")  # configure, arm, and as
 LOST = ("session", "unknown_acquisition", "gone")  # there will never be such data
 UNBEGUN = ("not_armed", "configuration")  # how a key is refused that began nothing
 NOWHERE = -1.0  # no service has such a setting
-
-
-class Reply(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True)
-    session: str
-    t: float
-
-
-ReplyT = TypeVar("ReplyT", bound=Reply)
-
-
-class _Hello(Reply):
-    model: str
-    serial: str
-    firmware: str
-
-
-class Quantity(BaseModel):
-    name: str
-    units: str
-    shape: list[int] = []
-
-
-class _Setting(BaseModel):
-    units: str
-    minimum: float
-    maximum: float
-
-
-class Description(Reply):
-    data: Quantity
-    settings: dict[str, _Setting]
-    axis: Quantity | None = None
-    dtype: str | None = None
-    full_scale: float | None = None
-
-
-class _Configured(Reply):
-    configuration: dict[str, int | float]
-
-
-class _Triggered(Reply):
-    acquisition: int
-    remaining: float
-
-
-class Acquired(Reply):
-    acquired: float
-    saturated: int
-    dtype: str
-    shape: list[int]
 
 
 class Detector(Instrument):
@@ -199,7 +157,7 @@ class Detector(Instrument):
             key = f"{mark['key']}-{attempt}"
             try:
                 started, _ = await self._ask(
-                    _Triggered, "trigger", session=session, key=key, configuration=nowhere
+                    Triggered, "trigger", session=session, key=key, configuration=nowhere
                 )
                 deadline = clock.monotonic() + started.remaining + MARGIN
                 await self._fetch(session, started, deadline)
@@ -218,7 +176,7 @@ class Detector(Instrument):
         return Finding(Verdict.NOT_DONE, f"the service knows no key {mark['key']}")
 
     async def identify(self) -> str:
-        hello, _ = await self._ask(_Hello, "hello")
+        hello, _ = await self._ask(Hello, "hello")
         return f"{hello.model}, serial {hello.serial}, firmware {hello.firmware}"
 
     async def make_safe(self) -> None:
@@ -231,13 +189,13 @@ class Detector(Instrument):
     def _key(self, number: int) -> str:
         return f"{self._keys}-{number}"
 
-    async def _start(self, key: str, deadline: float) -> tuple[str, _Triggered]:
+    async def _start(self, key: str, deadline: float) -> tuple[str, Triggered]:
         """Trigger under `key`: asking again with the same key never acquires twice."""
         while True:
             try:
                 session = await self._ready()
                 started, _ = await self._ask(
-                    _Triggered, "trigger", session=session, key=key, configuration=self._settings
+                    Triggered, "trigger", session=session, key=key, configuration=self._settings
                 )
                 return session, started
             except DetectorRefusedError as error:
@@ -256,7 +214,7 @@ class Detector(Instrument):
                     raise
             await asyncio.sleep(pause)
 
-    async def _fetch(self, session: str, started: _Triggered, deadline: float) -> None:
+    async def _fetch(self, session: str, started: Triggered, deadline: float) -> None:
         await asyncio.sleep(min(started.remaining, deadline - clock.monotonic()))
         while True:
             late = clock.monotonic() > deadline
@@ -298,7 +256,7 @@ class Detector(Instrument):
         """Return the session that has our configuration; begin one if there is none."""
         async with self._beginning:
             if self._session is None:
-                hello, _ = await self._ask(_Hello, "hello")
+                hello, _ = await self._ask(Hello, "hello")
                 await self._describe(hello.session)
                 await self._configure_in_turn(hello.session)
                 self._session = hello.session
@@ -333,8 +291,8 @@ class Detector(Instrument):
                 await asyncio.sleep(max(error.remaining, PAUSE))
 
     async def _configure(self, session: str, settings: dict[str, float]) -> None:
-        await self._ask(_Configured, "configure", session=session, **settings)
-        await self._ask(_Configured, "arm", session=session)
+        await self._ask(Configured, "configure", session=session, **settings)
+        await self._ask(Configured, "arm", session=session)
 
     def _setting(
         self, datatype: type[SignalDatatypeT], name: str, units: str | None
@@ -344,7 +302,7 @@ class Detector(Instrument):
         async def get() -> Any:
             for _ in range(2):
                 session = await self._ready()
-                reply, _ = await self._ask(_Configured, "status")
+                reply, _ = await self._ask(Configured, "status")
                 if reply.session == session:
                     return _as_configured(self.name, reply, name, datatype)
                 self._session = None  # restarted: it has not our configuration yet
@@ -409,7 +367,7 @@ class AcquiredBackend(PushBackend[SignalDatatypeT]):
         )
 
 
-def _as_configured(instrument: str, reply: _Configured, name: str, datatype: type) -> Any:
+def _as_configured(instrument: str, reply: Configured, name: str, datatype: type) -> Any:
     value = reply.configuration.get(name)
     if value is None or datatype(value) != value:
         reason = f"{name} is {value!r} in {dict(reply.configuration)}"

@@ -6,6 +6,9 @@ Setpoints go to the target setpoint (2), never to the remote one (26): that one 
 nobody repeats it, and a plan that has ended must find its heater hot. Address 2 wears the EEPROM
 (100,000 writes), so it is written only when it holds something else: once or so per trial. Ramps
 are the controller's own (setpoint rate limit); this driver streams none.
+
+The line: RS-485 or RS-232, 9600 8N1 as delivered, Modbus RTU; behind a gateway Modbus TCP. Not
+used: the timer, cutback, the heater current inputs, configuration mode.
 """
 
 import asyncio
@@ -70,6 +73,13 @@ class Eurotherm3216(Instrument):
     keeps its setpoint. The safe state is automatic mode with the setpoint at `safe_temperature`.
     """
 
+    title: ClassVar[str] = "Eurotherm 3216, temperature controller"
+    delivered: ClassVar[str] = "modbus+rtu:///dev/ttyUSB0?baudrate=9600"
+    unverified: ClassVar[tuple[str, ...]] = (
+        "addresses 199 (mode) and 273 (automatic or manual)",
+        "the bits of the instrument status (75)",
+        "that temperatures are also floats at 0x8000 + 2 * address",
+    )
     effect: ClassVar[Effect | None] = Effect.ABSOLUTE
     stop_policy: ClassVar[StopPolicy] = StopPolicy.HOLD
 

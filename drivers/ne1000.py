@@ -1,5 +1,9 @@
 """New Era NE-1000 syringe pump. Source: user manual, publication 1200-01, sections 10.2 to 10.4
-(pp. 33-35: packets, prompts, alarms, commands); plunger speeds from its specifications.
+(pp. 33-35: packets, prompts, alarms, commands); plunger speeds from its specifications. The line:
+19200 baud, 8N1; several pumps may share it (RS-485, or one behind the other).
+
+Not used: pumping programs beyond one phase, timed pauses, TTL inputs and outputs, bursts to all
+pumps at once (nobody can read their replies).
 """
 
 import asyncio
@@ -27,6 +31,7 @@ from sdl.wires import StreamWire
 
 SLOWEST, FASTEST = 0.004205 / 60, 5.1005  # cm/min of the plunger
 LONGEST_WATCHDOG = 255  # s
+ATTEMPTS = 3  # to connect, where each hears an alarm
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +44,12 @@ class NE1000(Instrument):
     times the dose and too coarse for it (four digits), or would run over.
     """
 
+    title: ClassVar[str] = "New Era NE-1000, syringe pump"
+    delivered: ClassVar[str] = "serial:///dev/ttyUSB0?baudrate=19200"
+    unverified: ClassVar[tuple[str, ...]] = (
+        "that the counters are lost with the power",
+        "that the counters are converted when the volume's unit changes",
+    )
     effect: ClassVar[Effect | None] = Effect.RELATIVE
     stop_policy: ClassVar[StopPolicy] = StopPolicy.STOP
 
@@ -109,13 +120,19 @@ class NE1000(Instrument):
         """
         self._mocked = bool(mock)
         if not mock:
+            await self._agree()
+        await super().connect(mock, timeout, force_reconnect)
+
+    async def _agree(self) -> None:
+        for attempt in range(1, ATTEMPTS + 1):
             try:
                 await self._pump.ask(f"SAF{self._timer}")
-            except FaultError as error:
+                await self._plunger.set_up()
+                return
+            except FaultError as error:  # told unasked it may come with any question
+                if attempt == ATTEMPTS:
+                    raise
                 log.warning("heard on connecting: %s", error)
-                await self._pump.ask(f"SAF{self._timer}")
-            await self._plunger.set_up()
-        await super().connect(mock, timeout, force_reconnect)
 
     async def identify(self) -> str:
         _, match = await self._pump.ask("VER", r"NE\d+X?\d*V\d+\.\d+")

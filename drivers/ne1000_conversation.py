@@ -6,10 +6,20 @@ import uuid
 from collections.abc import Callable
 
 from sdl import clock
-from sdl.drivers.ne1000_packets import ALARMS, REFUSALS, Reply, parse, reply_frame, request
+from sdl.drivers.ne1000_packets import (
+    ALARMS,
+    REFUSALS,
+    Reply,
+    is_full,
+    parse,
+    reply_frame,
+    request,
+    shape,
+)
 from sdl.errors import FaultError, GarbledError, NoReplyError, RefusedError
 from sdl.wires import Frame, StreamWire, Sync
 
+READINGS = 4  # at most, where a digit may be missing
 TRIES = 2  # of a command that may be repeated; RUN is none
 HARMLESS = "RT"  # alarms that are no fault while nothing moves: power came back, watchdog expired
 RESET_NOTE = "VOL0.001"  # no dose that could be counted has this volume, whatever its unit
@@ -53,7 +63,7 @@ class Conversation:
         :raises NoReplyError: whether it was executed is not known.
         """
         for last in (False, True):
-            reply = await self._exchange_again(command, pattern)
+            reply = await self._exchange_in_full(command, pattern)
             alarm, self._missed = reply.alarm or self._missed, None
             if alarm is None:
                 break
@@ -75,10 +85,12 @@ class Conversation:
         opening = command.startswith("SAF")
         packet = request(self._address, command, safe=self._safe or opening)
         unasked: list[Reply] = []
-        frame = self._frame(pattern, unasked, any_mode=opening)
+        answers: list[Reply] = []
+        frame = self._frame(pattern, unasked, any_mode=opening, answers=answers)
         began = clock.now()
         try:
-            reply = parse(await self._wire.ask(packet, frame, sync=self._sync, urgent=urgent))
+            await self._wire.ask(packet, frame, sync=self._sync, urgent=urgent)
+            reply = answers[-1]
             self._look_through_discarded(None)
         except NoReplyError as error:
             self._look_through_discarded(None if unasked else began)
@@ -117,7 +129,7 @@ class Conversation:
         A pump that moves refuses it, but then its counters are no longer at 0.
         """
         packet = request(self._address, RESET_NOTE, safe=True)  # understood in both modes
-        frame = self._frame("", [], any_mode=True)
+        frame = self._frame("", [], any_mode=True, answers=[])
         try:
             await self._wire.ask(packet, frame, sync=self._sync)
         except NoReplyError as error:
@@ -143,6 +155,20 @@ class Conversation:
         log.log(level, "%s: alarm acknowledged: %s", self.who(), ALARMS[alarm])
         self.resets += alarm == "R"
 
+    async def _exchange_in_full(self, command: str, pattern: str) -> Reply:
+        """Ask again where a number is shorter than usual, until two replies in a row look alike.
+
+        The pump shows four digits and a point; in basic mode nothing else tells that one was lost.
+        """
+        reply = await self._exchange_again(command, pattern)
+        for _ in range(READINGS - 1):
+            if reply.alarm is not None or is_full(reply.data):
+                return reply
+            before, reply = reply, await self._exchange_again(command, pattern)
+            if reply.alarm is None and shape(reply.data) == shape(before.data):
+                return reply
+        raise GarbledError(self.who(), f"{command}: no two replies are alike: {reply.data!r}")
+
     async def _exchange_again(self, command: str, pattern: str) -> Reply:
         for _ in range(TRIES - 1):
             try:
@@ -151,7 +177,11 @@ class Conversation:
                 log.info("asked again: %s", error)
         return await self.exchange(command, pattern)
 
-    def _frame(self, pattern: str, unasked: list[Reply], *, any_mode: bool) -> Frame:
+    def _frame(
+        self, pattern: str, unasked: list[Reply], *, any_mode: bool, answers: list[Reply]
+    ) -> Frame:
+        answer = re.compile(rf"{pattern}|\?\w*").fullmatch  # compiled once: `re` remembers it
+
         def frame(received: bytes) -> int | None:
             """Only this pump's answer to this command passes; after all else the line is drained.
 
@@ -169,8 +199,9 @@ class Conversation:
                 raise GarbledError("", f"alarm {reply.alarm!r}")
             if reply.safe != self._safe and not any_mode:
                 raise GarbledError("", f"it answers in {'safe' if reply.safe else 'basic'} mode")
-            if reply.alarm is None and not re.fullmatch(rf"{pattern}|\?\w*", reply.data):
+            if reply.alarm is None and not answer(reply.data):
                 raise GarbledError("", f"{reply.data!r} is no answer to it")
+            answers.append(reply)
             return length
 
         return frame

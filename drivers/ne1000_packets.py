@@ -14,6 +14,7 @@ from sdl.errors import GarbledError
 STX, ETX = 0x02, 0x03
 OVERHEAD = 4  # bytes that a safe packet's length counts beside the data: itself, CRC, CRC, ETX
 MOST_DIGITS = 4
+FULL = MOST_DIGITS + 1  # characters of a number as the pump shows it
 
 PROMPTS = {
     "I": "infusing",
@@ -39,6 +40,7 @@ REFUSALS = {
     "?IGN": "ignored: a new phase started just then",
 }
 
+_NUMBERS = re.compile(r"\d+\.\d*")
 _DATA = re.compile(r"(\d\d)(?:A\?([RSTEO])|([IWSPTUX])(.*))", re.DOTALL)
 
 
@@ -90,9 +92,11 @@ def parse(frame: bytes) -> Reply:
 
     :raises GarbledError: it is none, or its CRC is wrong.
     """
+    if len(frame) < 3 or frame[0] != STX or frame[-1] != ETX:
+        raise GarbledError("", f"{frame!r} is no packet")
     safe = frame[1] < ord("0")
     data = frame[2:-3] if safe else frame[1:-1]
-    if safe and (len(frame) < 2 + OVERHEAD or frame[-3:] != bytes([*_crc(data), ETX])):
+    if safe and (len(frame) != 1 + frame[1] or frame[-3:-1] != _crc(data)):
         raise GarbledError("", f"wrong CRC or length in {frame!r}")
     match = _DATA.fullmatch(data.decode("latin-1"))
     if match is None:
@@ -115,6 +119,16 @@ def quantity(value: float, units: Mapping[str, float]) -> Quantity:
     if abs(best.value / value - 1) > 0.01:
         raise ValueError(f"{value:g} would be rounded to {best.value:g}")
     return best
+
+
+def is_full(data: str) -> bool:
+    """Whether all numbers in it have the usual length; the manual allows shorter ones."""
+    return all(len(number) >= FULL for number in _NUMBERS.findall(data))
+
+
+def shape(data: str) -> str:
+    """What two replies to one question have in common, whatever the digits are."""
+    return re.sub(r"\d", "0", data)
 
 
 def read(text: str, unit: str, units: Mapping[str, float]) -> Quantity:

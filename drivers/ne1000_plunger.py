@@ -30,7 +30,7 @@ RUNNING, MOVING = "IW", "IWX"
 SLACK = 2  # of the counter's digits by which a dose that was given may differ from what is counted
 
 T = TypeVar("T")
-NUMBER = r"(\d+\.?\d*)"
+NUMBER = r"(\d\.\d{0,3}|\d\d\.\d{0,2}|\d{3}\.\d?|\d{4}\.)"  # the point is always there
 log = logging.getLogger(__name__)
 
 

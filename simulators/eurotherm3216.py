@@ -5,7 +5,7 @@ warning of EEPROM wear; the other addresses, the status bits and the float regio
 parties' maps (shared facts, 2.10). Functions 3, 4, 6 and 16. Guesses, since no source says:
 exception 2 for what is unmapped or read-only, 3 for a value out of range; alarm 1 is a full-scale
 high alarm, alarm 2 a low one, neither latches; a broken sensor reads above the range and switches
-the output off.
+the output off; the remote setpoint is lost with the power, all else is kept.
 
 Registers are int16, temperatures with `decimals` decimals, outputs and the proportional band with
 one. `0x8000 + 2 * address` holds the same as a 32-bit float, high word first.
@@ -15,11 +15,12 @@ import struct
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
 from sdl.endpoints.modbus import Kind, ModbusRefusal
+from sdl.simulators.simulated import Simulated
 
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE = 1, 2, 3
 FLOATS = 0x8000
@@ -27,6 +28,7 @@ WEARING = (2, 24, 25)  # each write goes to the EEPROM, which stands 100,000 of 
 MEMORY = {7: 0, 16: 0, 17: 0, 18: 0, 23: 0, 39: 0, 79: 0, 80: 0, 203: 0, 215: 25, 12544: 1}
 READ_ONLY_MEMORY = (39, 79, 80, 215, 12544)
 HYSTERESIS = 1.0  # degC of the alarms
+OF_THE_SENSOR = {"drift", "noise", "saturation"}
 
 
 class Heater(Protocol):
@@ -91,8 +93,17 @@ class _Parameter:
     high: float
 
 
-class SimulatedEurotherm3216:
-    """A `RegisterDevice` that controls a heater."""
+class SimulatedEurotherm3216(Simulated):
+    """A `RegisterDevice` that controls a heater.
+
+    Its faults: those of a sensor, of which the controller knows nothing; a heater that gets no
+    power, whatever the output ("stuck"); manual mode, as long as somebody stands at its front panel
+    ("local mode"); a remote setpoint that nobody repeats ("watchdog expiry"); a loss of power.
+    """
+
+    faults: ClassVar[frozenset[str]] = frozenset(
+        {*OF_THE_SENSOR, "stuck", "power cycle", "local mode", "watchdog expiry"}
+    )
 
     def __init__(
         self,
@@ -116,7 +127,8 @@ class SimulatedEurotherm3216:
         :param proportional_band: % of the span.
         :param remote_timeout: s without a write to 26 after which the local setpoint is used again.
         """
-        self._part, self._rng, self.unit = part, rng, unit
+        super().__init__(rng=rng)
+        self._part, self.unit = part, unit
         self._aimed = part if isinstance(part, Aimed) else None
         self._noise, (self._low, self._high) = noise, span
         self._setpoints, self._selected = [setpoint, setpoint], 0
@@ -138,6 +150,22 @@ class SimulatedEurotherm3216:
         self._parameters = self._map(10.0**decimals)
         part.attach_controller(self._control)
         self._tell_aim()
+
+    def begin(self, fault: str, size: float = 1.0) -> None:
+        super().begin(fault, size)
+        _ = self._part.temperature
+        if fault == "power cycle":
+            self._remote, self._remote_on, self._remote_age = self._setpoints[0], 0, 0.0
+            self._working, self._pid.integral = self._pv, 0.0
+        elif fault == "local mode":
+            self._manual, self._manual_output = 1, self._output
+        elif fault == "watchdog expiry":
+            self._remote_age = float("inf")
+
+    def end(self, fault: str) -> None:
+        super().end(fault)
+        if fault == "local mode":
+            self._manual = 0
 
     async def read(self, kind: Kind, address: int, count: int) -> list[int]:
         self._refuse_coils(kind)
@@ -192,7 +220,9 @@ class SimulatedEurotherm3216:
     # what the controller does, once in every step of the world
 
     def _control(self, dt: float, measured: float) -> float:
-        before, self._pv = self._pv, measured + self._noise * self._rng.standard_normal()
+        before, self._pv = self._pv, measured + self._noise * self.rng.standard_normal()
+        if OF_THE_SENSOR & self.troubles.keys():
+            self._pv = self.disturbed(self._pv, low=self._low, high=self._high)
         if self.sensor_broken:
             self._pv = self._high + 0.05 * (self._high - self._low)
         self._remote_age += dt
@@ -206,7 +236,7 @@ class SimulatedEurotherm3216:
             self._pid.follow(self._output, self._working, self._pv)
         else:
             self._output = self._pid.output(dt, self._working, self._pv, before)
-        return self._output / 100.0
+        return 0.0 if "stuck" in self.troubles else self._output / 100.0
 
     @property
     def _aim(self) -> float:

@@ -1,14 +1,15 @@
 """A New Era NE-1000 that speaks its protocol byte for byte.
 
 Written from the user manual, publication 1200-01 (firmware 3.9): p. 33 syntax, p. 34 safe mode and
-alarms, p. 35 commands; plunger speeds from the specifications.
+alarms, p. 35 commands; plunger speeds from the specifications. Guesses: a busy pump ignores what
+would change anything (`?IGN`); the keypad in local mode stops a pump, and then stays away.
 """
 
 import asyncio
 import math
 import re
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -22,10 +23,12 @@ from sdl.simulators.ne1000_program import (
     PumpHead,
     PumpingProgram,
 )
+from sdl.simulators.simulated import Simulated
 
 PER_UNIT = {"UL": 1e-3, "ML": 1.0}  # mL
 MICRO_UP_TO = 14.0  # mm of diameter
 DIRECTIONS = {"INF": True, "WDR": False}
+ACTIONS = ("RUN", "STP", "PUR")  # what without an argument is no question
 THINKING = (0.001, 0.004)  # s from a packet to its reply
 
 
@@ -33,8 +36,17 @@ class NotAccepted(Exception):  # noqa: N818 (it is the pump's answer, not an err
     """Carries the answer: ?, ?NA, ?OOR."""
 
 
-class SimulatedNE1000:
-    """Serve it on a `Cable`. Power comes with `serve`, and with it the alarm A?R."""
+class SimulatedNE1000(Simulated):
+    """Serve it on a `Cable`. Power comes with `serve`, and with it the alarm A?R.
+
+    Its faults: what it is told to change it ignores ("busy"), its plunger does not move and the
+    motor stalls ("stuck"), somebody presses its stop key unless that is locked ("local mode"), the
+    timer of its safe mode expires ("watchdog expiry"), and its power is lost for a moment.
+    """
+
+    faults: ClassVar[frozenset[str]] = frozenset(
+        {"busy", "stuck", "power cycle", "local mode", "watchdog expiry"}
+    )
 
     def __init__(
         self,
@@ -54,7 +66,8 @@ class SimulatedNE1000:
         :param mode: "safe": it was left in safe mode, with `watchdog` s (0: 255 s).
         :param reset_alarm: whether power-up raises the alarm A?R, as the real one does.
         """
-        self._rng, self._address, self._firmware = rng, address, firmware
+        super().__init__(rng=rng)
+        self._part, self._address, self._firmware = part, address, firmware
         self._reset_alarm = reset_alarm
         unit = "UL" if diameter <= MICRO_UP_TO else "ML"
         self.memory = Memory(diameter, unit, (watchdog or 255) if mode == "safe" else 0)
@@ -84,6 +97,25 @@ class SimulatedNE1000:
             "LOC": lambda argument: self._switch("LOC", argument),
             "AL": lambda argument: self._switch("AL", argument),
         }
+
+    def begin(self, fault: str, size: float = 1.0) -> None:
+        super().begin(fault, size)
+        if fault == "power cycle":
+            self.power_cycle()
+        elif fault == "stuck":
+            self._part.blocked = True
+        elif fault == "local mode":
+            self._program.catch_up()
+            if self._program.moving and self.memory.switches["LOC"] == "0":
+                self.press_start_stop()
+        elif fault == "watchdog expiry" and self.memory.timer:
+            self._deadline = _now()
+            self._news.set()
+
+    def end(self, fault: str) -> None:
+        super().end(fault)
+        if fault == "stuck":
+            self._part.blocked = False
 
     def power_cycle(self) -> None:
         """Cut the power for a moment; what the memory does not keep is gone."""
@@ -142,7 +174,7 @@ class SimulatedNE1000:
 
     async def _say(self, line: Line) -> None:
         while self._unsent:
-            await asyncio.sleep(self._rng.uniform(*THINKING))
+            await asyncio.sleep(self.rng.uniform(*THINKING))
             await line.write(self._unsent.pop(0))
 
     def _until_next(self) -> float | None:
@@ -200,7 +232,7 @@ class SimulatedNE1000:
             return
         for command in mine:
             self._execute(command)
-        self._unsent.append(self._rng.bytes(5))
+        self._unsent.append(self.rng.bytes(5))
 
     def _execute(self, command: str) -> str:
         if not command:
@@ -208,8 +240,11 @@ class SimulatedNE1000:
         name = next((name for name in self._commands if command.startswith(name)), None)
         if name is None:
             return "?"
+        argument = command.removeprefix(name)
+        if "busy" in self.troubles and (argument or name in ACTIONS):
+            return "?IGN"
         try:
-            return self._commands[name](command.removeprefix(name))
+            return self._commands[name](argument)
         except NotAccepted as answer:
             return str(answer)
 

@@ -19,6 +19,14 @@ class PumpHead(Protocol):
     """The plunger in its world: mL/min, + infuses, - withdraws; `moved` in mL since `start`."""
 
     @property
+    def blocked(self) -> bool:
+        """Whether it cannot move."""
+        ...
+
+    @blocked.setter
+    def blocked(self, value: bool) -> None: ...
+
+    @property
     def moved(self) -> float: ...
     @property
     def running(self) -> bool: ...

@@ -14,6 +14,9 @@ instruments share vessels, flows and heat stand beside this file.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sdl.errors import ConfigError
 from sdl.signature import check
 from sdl.simulators.parts.bath import Bath
@@ -25,11 +28,14 @@ from sdl.simulators.parts.gantry import Gantry
 from sdl.simulators.parts.gas_line import GasLine
 from sdl.simulators.parts.hot_plate import HotPlate
 from sdl.simulators.parts.load import Diode, Load
+from sdl.simulators.parts.outlet import Outlet
 from sdl.simulators.parts.robot_arm import RobotArm
+from sdl.simulators.parts.room import Room
 from sdl.simulators.parts.seen import Immersed, Pan
 from sdl.simulators.parts.selector import Selector
 from sdl.simulators.parts.switches import Switches
 from sdl.simulators.parts.syringe_module import SyringeModule
+from sdl.simulators.parts.view import Scene
 from sdl.simulators.world import BenchAir, HeatedBlock, PumpHead, World
 
 
@@ -48,6 +54,19 @@ def arm(world: World, *, programs: Mapping[str, float] = {}) -> RobotArm:
     return RobotArm(world, programs=programs or {"pick.urp": 10.0})
 
 
+class FilterGlass:
+    """What a spectrometer looks through: a glass that shuts out all below 500 nm."""
+
+    axis_name, axis_units, quantity = "wavelength", "nm", "transmittance"
+
+    def __init__(self, world: World) -> None:
+        self.axis = np.linspace(350.0, 1000.0, 256)
+
+    def sample(self, integration_s: float) -> NDArray[np.float64]:
+        """Return its transmittance, which never changes."""
+        return 0.9 / (1.0 + np.exp(-(self.axis - 500.0) / 10.0))
+
+
 KINDS: Mapping[str, Callable[..., Any]] = {
     "arm": arm,
     "bath": Bath,
@@ -56,13 +75,17 @@ KINDS: Mapping[str, Callable[..., Any]] = {
     "cell": RandlesCell,
     "deck": Deck,
     "diode": Diode,
+    "filter_glass": FilterGlass,
     "flow_pump": FlowPump,
     "gantry": Gantry,
     "gas_line": GasLine,
     "hot_plate": HotPlate,
     "liquid": liquid,
     "load": Load,
+    "outlet": Outlet,
     "pan": pan,
+    "room": Room,
+    "scene": Scene,
     "selector": Selector,
     "switches": Switches,
     "syringe": PumpHead,

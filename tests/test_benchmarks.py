@@ -17,6 +17,8 @@ TINY = {
     "wires": ["20"],
     "torture": ["--kills", "2", "--mishaps", "1", "--no-others"],
     "stop": ["--rounds", "1", "--instruments", "3"],
+    "fuzz": ["--cases", "30"],
+    "shelf": ["--readings", "20", "--seconds", "1"],
 }
 BASELINE = {
     "demo_hypervolume": "sobol",
@@ -27,6 +29,8 @@ BASELINE = {
     "wires": "raw throughput",
     "torture": "bar",
     "stop": "baseline: open connection",
+    "fuzz": "the bar is none",
+    "shelf": "raw library's throughput",
 }
 
 

@@ -34,6 +34,7 @@ def test_each_is_read_and_made_safe_on_the_twin() -> None:
     async def story() -> dict[str, Any]:
         said = {}
         async with Lab.load(SHELF).twin().open() as bench:
+            await asyncio.sleep(61)  # some say something only when they like
             for name, device in bench.instruments.items():
                 if hasattr(device, "trigger") and measures(device, "trigger") is Effect.MEASURE:
                     await device.trigger()

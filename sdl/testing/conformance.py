@@ -14,12 +14,12 @@ from sdl.clock import new_loop
 from sdl.endpoints import modbus
 from sdl.endpoints.faults import CATALOGUE, INSTRUMENT, Fault, of_line
 from sdl.endpoints.faulty import Faulty
-from sdl.endpoints.line import Cable
+from sdl.endpoints.line import Cable, LineDevice
 from sdl.endpoints.memory import joined, memory
 from sdl.errors import FaultError, InstrumentError, SdlError
 from sdl.instrument import PushBackend
 from sdl.testing.subject import Rig, Setting, Subject, Truth
-from sdl.testing.transcripts import Player, Transcript, TranscriptSession, child
+from sdl.testing.transcripts import Transcript, TranscriptSession, child
 from sdl.wires.modbus import ModbusWire, parts_of
 
 T = TypeVar("T")
@@ -409,8 +409,8 @@ def _on_a_line(simulator: Any, url: str) -> Any:
 
 
 @asynccontextmanager
-async def _wire_to(player: Player, subject: Subject) -> AsyncIterator[Any]:
-    """A wire of the right kind to what plays a transcript."""
+async def _wire_to(player: LineDevice, subject: Subject) -> AsyncIterator[Any]:
+    """A wire of the right kind to what speaks on a line of bytes, such as a transcript's player."""
     cable, network = Cable([player]), "+tcp" in subject.url or subject.url.startswith("tcp")
     if not subject.url.startswith("modbus"):
         async with joined("transcript", cable, subject.timeout, network=network) as wire:

@@ -227,6 +227,7 @@ class _Replies:
     async def _recover(self) -> None:
         """On a line in order all must be well again, after a while."""
         self._change()
+        value: Any = None
         for attempt in range(ATTEMPTS):
             if attempt == ATTEMPTS // 2:
                 with suppress(SdlError):

@@ -56,6 +56,8 @@ class Inbox(asyncio.Protocol):
     def __init__(self, on_lost: "Callable[[Inbox], None] | None" = None) -> None:
         self.data = bytearray()
         self.lost: Exception | None = None
+        self.on_news: Callable[[], None] | None = None
+        """Called, if there is one, when there is news: what came, or that no more can come."""
         self._on_lost = on_lost
         self._waiter: asyncio.Future[bool] | None = None  # of whether there is news
         self._closed = asyncio.Event()
@@ -65,6 +67,8 @@ class Inbox(asyncio.Protocol):
         if len(self.data) > MOST_UNREAD:
             del self.data[:-MOST_UNREAD]
         self._wake(True)
+        if self.on_news is not None:
+            self.on_news()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = exc or ConnectionResetError("closed by the other side")
@@ -72,6 +76,8 @@ class Inbox(asyncio.Protocol):
         self._wake(True)
         if self._on_lost is not None:
             self._on_lost(self)
+        if self.on_news is not None:
+            self.on_news()
 
     def _wake(self, news: bool) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -150,6 +156,10 @@ class StreamWire(Wire):
         """
         limit = self.timeout if timeout is None else timeout
 
+        await self._turn.acquire()  # in the caller: whoever gives up waiting never sends
+        if self._is_in_order():
+            return await self._begin(request, frame, limit, sync)
+
         async def exchange() -> bytes:
             if self._lost or self._silent:
                 await self._in_place(sync, request if urgent else None)
@@ -160,7 +170,7 @@ class StreamWire(Wire):
             self._lost = False
             return reply
 
-        return await self._transact(exchange)
+        return await self._in_turn(exchange)
 
     async def send(self, request: bytes) -> None:
         """Send what has no reply.
@@ -198,6 +208,63 @@ class StreamWire(Wire):
             if isinstance(error, TimeoutError):
                 raise
             raise NoReplyError(self.url, f"the connection broke: {error}") from error
+
+    def _is_in_order(self) -> bool:
+        """Whether a request can be sent now, with nothing to be opened or found first."""
+        transport = self._transport
+        there = transport is not None and not transport.is_closing() and self._inbox.lost is None
+        return there and self.health.connected and not (self._lost or self._silent)
+
+    def _begin(
+        self, request: bytes, frame: Frame, limit: float, sync: Sync | None
+    ) -> "asyncio.Future[bytes]":
+        """Send a request on a line in order; return what will be its reply.
+
+        The exchange lives in callbacks, so that it ends, and passes the turn on, whatever becomes
+        of the caller. It is what a task would do, for two turns of the loop less.
+        """
+        loop, inbox = asyncio.get_running_loop(), self._inbox
+        answer: asyncio.Future[bytes] = loop.create_future()
+
+        def end(reply: bytes = b"", error: Exception | None = None) -> None:
+            alarm.cancel()
+            inbox.on_news = None
+            if error is None:
+                self.log.received(reply, self._succeeded())
+                self._lost = False
+            elif isinstance(error, NoReplyError):
+                self._failed(error)
+            self._pass_turn()
+            if answer.done():  # the caller was cancelled
+                return
+            if error is None:
+                answer.set_result(reply)
+            else:
+                answer.set_exception(error)
+
+        def look() -> None:
+            try:
+                length = self._length(request, frame)
+            except Exception as error:  # noqa: BLE001 (it goes to who asked)
+                end(error=error)
+                return
+            if length is not None:
+                end(inbox.take(length))
+            elif inbox.lost is not None:  # the next use closes it, and opens it again
+                broken = NoReplyError(self.url, f"the connection broke: {inbox.lost}")
+                broken.__cause__ = inbox.lost
+                end(error=broken)
+
+        try:
+            self._write(request)
+        except BaseException:
+            self._pass_turn()
+            raise
+        self._lost, self._sync = True, sync  # until the reply is here
+        alarm = loop.call_later(limit, lambda: end(error=self._no_reply(request, limit)))
+        inbox.on_news = look
+        look()
+        return answer
 
     def lost_place(self) -> None:
         """Say that the last reply cannot have been the right one: the line is drained before use.

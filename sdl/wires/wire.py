@@ -61,8 +61,8 @@ class ByteLog:
     def sent(self, data: bytes) -> None:
         self._entries.append(LogEntry(clock.now(), "sent", data))
 
-    def received(self, data: bytes) -> None:
-        self._entries.append(LogEntry(clock.now(), "received", data))
+    def received(self, data: bytes, time: float | None = None) -> None:
+        self._entries.append(LogEntry(clock.now() if time is None else time, "received", data))
 
     def discarded(self, data: bytes) -> None:
         self._entries.append(LogEntry(clock.now(), "discarded", data))
@@ -104,6 +104,10 @@ class Wire(ABC):
     async def _transact(self, exchange: Callable[[], Awaitable[T]]) -> T:
         """Run one exchange in its turn, and to its end whatever happens to the caller."""
         await self._turn.acquire()  # in the caller: whoever gives up waiting never sends
+        return await self._in_turn(exchange)
+
+    async def _in_turn(self, exchange: Callable[[], Awaitable[T]]) -> T:
+        """Run an exchange for which the turn was taken."""
         # The caller waits for a future of its own: `asyncio.shield` costs a turn of the loop more.
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         task = asyncio.create_task(self._alone(exchange, answer))
@@ -127,8 +131,7 @@ class Wire(ABC):
             self._failed(error)
             raise
         if exchange is not _nothing:
-            self.health.exchanges += 1
-            self.health.last_reply = clock.now()
+            self._succeeded()
         self._pass_turn()
         if not answer.done():
             answer.set_result(result)
@@ -147,6 +150,12 @@ class Wire(ABC):
     def _pass_turn(self) -> None:
         self._exchange = None
         self._turn.release()
+
+    def _succeeded(self) -> float:
+        """Note it; return now."""
+        self.health.exchanges += 1
+        self.health.last_reply = now = clock.now()
+        return now
 
     def _failed(self, error: Exception) -> None:
         self.health.failures += 1

@@ -39,7 +39,7 @@ class Bench:
 
     def change(self, n: int) -> None:
         """Let it have pumped, at another rate than before."""
-        self.pump.memory.phases[1].rate = f"{n}.{n:03d}"
+        self.pump.memory.phases[1].rate = f"{n}.{n:03d}"[:5]  # four digits
         self.pump.memory.phases[1].rate_unit = "MM"
         self.pump._program.counted |= {"INF": 1.1 * n, "WDR": 0.123 * n}
 

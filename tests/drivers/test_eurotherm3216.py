@@ -1,23 +1,21 @@
-"""The Eurotherm driver: golden exchanges, its simulator on virtual time, and what goes wrong."""
+"""The Eurotherm driver with its simulator on virtual time, and what goes wrong."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.plans as bp
 import pytest
-import yaml
 from bluesky import RunEngine
 from bluesky.protocols import Locatable, Movable, Readable, Stoppable
 from bluesky.utils import FailedStatus
 
 from sdl.clock import VirtualLoop, monotonic, new_loop
 from sdl.drivers.eurotherm3216 import Eurotherm3216
-from sdl.endpoints.line import Cable, Line
+from sdl.endpoints.line import Cable
 from sdl.endpoints.memory import memory
 from sdl.endpoints.modbus import Kind, ModbusRefusal, memory_wire
 from sdl.errors import (
@@ -34,9 +32,6 @@ from sdl.simulators.world import HeatedBlock, World
 from sdl.wires.modbus import ModbusWire
 
 URL = "modbus+rtu:///dev/ttyUSB1?baudrate=9600"
-TRANSCRIPTS = yaml.safe_load(
-    (Path(__file__).parents[1] / "transcripts" / "eurotherm3216.yaml").read_text()
-)
 
 
 class Bench(World):
@@ -87,66 +82,6 @@ async def rig(*, simulated: dict[str, Any] | None = None, **options: Any) -> Asy
 def virtual(main: Coroutine[Any, Any, Any]) -> Any:
     with asyncio.Runner(loop_factory=lambda: new_loop("virtual")) as runner:
         return runner.run(main)
-
-
-class Transcript:
-    """Expects the questions of a golden exchange, in their order, and gives the answers."""
-
-    def __init__(self, name: str) -> None:
-        self.left = list(TRANSCRIPTS[name]["exchanges"])
-
-    async def serve(self, line: Line) -> None:
-        while True:
-            asked = (await line.read()).hex(" ").upper()
-            exchange = self.left.pop(0)
-            if asked != exchange["ask"]:
-                raise AssertionError(f"{asked} was asked, not {exchange['ask']}")
-            await line.write(bytes.fromhex(exchange["reply"]))
-
-
-async def replay(name: str, use: Any) -> Any:
-    transcript = Transcript(name)
-    cable = Cable([transcript])
-    await cable.plug_in()
-    driver = Eurotherm3216(ModbusWire(URL, memory(cable), "rtu"), settle=0.0, name="heater")
-    try:
-        return await use(driver)
-    finally:
-        await driver.wire.close()
-        await cable.pull_out()
-        assert not transcript.left
-
-
-def test_each_signal_asks_for_its_register() -> None:
-    async def use(driver: Eurotherm3216) -> list[Any]:
-        signals = (driver.temperature, driver.setpoint, driver.output, driver.status)
-        return [await signal.get_value() for signal in signals]
-
-    assert virtual(replay("read", use)) == [25.3, 20.0, 0.0, "ok"]
-
-
-def test_a_temperature_below_zero_is_negative() -> None:
-    assert virtual(replay("below_zero", lambda d: d.temperature.get_value())) == -12.5
-
-
-@pytest.mark.parametrize("name", ["set_80", "set_80_again"])
-def test_a_setpoint_is_written_once_and_read_back(name: str) -> None:
-    async def use(driver: Eurotherm3216) -> None:
-        await driver.set(80.0)
-
-    virtual(replay(name, use))
-
-
-def test_make_safe_leaves_manual_mode_with_the_output_off() -> None:
-    virtual(replay("make_safe", lambda driver: driver.make_safe()))
-
-
-def test_a_broken_sensor_is_a_fault_and_not_a_temperature() -> None:
-    async def use(driver: Eurotherm3216) -> None:
-        with pytest.raises(FaultError, match=r"heater: .*sensor break"):
-            await driver.temperature.get_value()
-
-    virtual(replay("sensor_break", use))
 
 
 # With its simulator

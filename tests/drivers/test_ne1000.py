@@ -5,13 +5,11 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import bluesky.plan_stubs as bps
 import numpy as np
 import pytest
-import yaml
 from bluesky import RunEngine
 from bluesky.utils import FailedStatus, Msg
 from hypothesis import given
@@ -38,9 +36,6 @@ from sdl.simulators.ne1000_program import Phase
 from sdl.simulators.parts.syringe import PumpHead
 from sdl.wires import StreamWire
 
-TRANSCRIPTS = yaml.safe_load(
-    (Path(__file__).parents[1] / "transcripts" / "ne1000.yaml").read_text("utf-8")
-)
 URL = "serial:///dev/pump"
 
 
@@ -176,47 +171,6 @@ def updates_of(status: WatchableAsyncStatus[float]) -> list[tuple[float, float, 
 both_modes = pytest.mark.parametrize(
     "options", [{}, {"mode": "safe", "watchdog": 20}], ids=["basic", "safe"]
 )
-
-
-# What it says, byte for byte
-
-
-class Script:
-    """A pump that knows one conversation by heart."""
-
-    def __init__(self, exchanges: list[list[Any]]) -> None:
-        self._left = [(s.encode("latin-1"), r.encode("latin-1")) for *_, s, r in exchanges]
-
-    async def serve(self, line: Line) -> None:
-        while self._left:
-            expected, reply = self._left.pop(0)
-            heard = b""
-            while len(heard) < len(expected):
-                heard += await line.read()
-            assert heard == expected
-            await line.write(reply)
-        await asyncio.Event().wait()
-
-
-@pytest.mark.parametrize("mode", TRANSCRIPTS)
-def test_it_says_the_transcript_byte_for_byte(mode: Any) -> None:
-    async def session() -> None:
-        cable = Cable([Script(TRANSCRIPTS[mode]["exchanges"])])
-        wire = StreamWire(URL, memory(cable), timeout=0.5)
-        await cable.plug_in()
-        watchdog = TRANSCRIPTS[mode]["watchdog"]
-        pump = NE1000(wire, diameter=26.59, mode=mode, watchdog=watchdog, name="pump")
-        try:
-            await pump.connect()
-            await pump.rate.set(0.0006)
-            await pump.set(1e-5)
-            assert await pump.identify() == "NE1000V3.923"
-            await pump.halt()
-        finally:
-            await cable.pull_out()
-
-    with asyncio.Runner(loop_factory=lambda: new_loop("virtual")) as runner:
-        runner.run(session())
 
 
 # Dosing
@@ -669,6 +623,19 @@ def test_lost_and_garbled_looks_do_not_end_a_dose() -> None:
         assert b.sent("RUN") == 1
 
     on_bench(talk)
+
+
+def test_a_number_of_which_a_digit_is_missing_is_asked_for_again() -> None:
+    async def talk(b: Bench) -> None:
+        b.line.to_host = once(lambda data: data.replace(b"12.00", b"2.00"), b"12.00MM")
+        assert await b.pump.rate.get_value() == 12.0
+        b.line.to_host = lambda data: data.replace(b"12.00", b"12.0")  # always: it is its way
+        assert await b.pump.rate.get_value() == 12.0
+        b.line.to_host = lambda data: data.replace(b"12.00", b"1200")
+        with pytest.raises(GarbledError):
+            await b.pump.rate.get_value()
+
+    on_bench(talk, rate=12.0)
 
 
 def test_a_wrong_crc_is_garbled() -> None:

@@ -1,23 +1,16 @@
-"""The simulated controller: its registers from the golden exchanges, its physics on a real part."""
+"""The simulated controller: its control loop on a real part, its registers, what befalls it."""
 
 import asyncio
 import struct
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 
-from sdl.endpoints.line import Cable
-from sdl.endpoints.modbus import ModbusRefusal, Station
+from sdl.endpoints.modbus import ModbusRefusal
 from sdl.simulators.eurotherm3216 import SimulatedEurotherm3216
 from sdl.simulators.world import HeatedBlock, World
-
-TRANSCRIPTS = yaml.safe_load(
-    (Path(__file__).parents[1] / "transcripts" / "eurotherm3216.yaml").read_text()
-)
 
 
 class Still:
@@ -71,32 +64,6 @@ class Panel:
         with pytest.raises(ModbusRefusal) as refusal:
             asyncio.run(asking)
         return refusal.value.code
-
-
-@pytest.mark.parametrize("name", TRANSCRIPTS)
-def test_answers_are_those_of_the_manual(name: str) -> None:
-    state, exchanges = TRANSCRIPTS[name]["state"], TRANSCRIPTS[name]["exchanges"]
-    heater = Still(state["temperature"])
-    instrument = controller(heater, noise=0.0, setpoint=state["setpoint"])
-    instrument.sensor_broken = state.get("sensor_broken", False)
-    if "manual_output" in state:
-        Panel(instrument)[3], Panel(instrument)[273] = round(10 * state["manual_output"]), 1
-    heater.step(1.0, heater.temperature)  # one scan
-
-    async def main() -> list[bytes]:
-        heard: list[bytes] = []
-        cable = Cable([Station([instrument], "rtu")])
-        cable.to_host = heard.append
-        await cable.plug_in()
-        for exchange in exchanges:
-            cable.from_host(bytes.fromhex(exchange["ask"]))
-            await asyncio.sleep(0.001)
-        await cable.pull_out()
-        return heard
-
-    assert [reply.hex(" ").upper() for reply in asyncio.run(main())] == [
-        exchange["reply"] for exchange in exchanges
-    ]
 
 
 @pytest.mark.parametrize(("start", "target"), [(25.0, 80.0), (25.0, 120.0), (110.0, 60.0)])
@@ -236,3 +203,40 @@ def test_what_it_does_not_have_it_refuses_and_takes_all_or_nothing() -> None:
     with pytest.raises(ModbusRefusal):
         asyncio.run(instrument.write("holding", 24, [500, 3000]))
     assert panel[24] == 200
+
+
+def test_a_stuck_heater_gets_no_power_whatever_the_output_says() -> None:
+    heater = Still(25.0)
+    instrument = controller(heater, setpoint=100.0)
+    instrument.begin("stuck")
+    assert heater.step(1.0, 25.0) == 0.0
+    assert Panel(instrument)[4] == 1000
+    instrument.end("stuck")
+    assert heater.step(1.0, 25.0) == 1.0
+
+
+def test_somebody_at_its_front_panel_leaves_it_in_manual_mode_for_a_while() -> None:
+    heater = Still(25.0)
+    instrument = controller(heater, setpoint=100.0)
+    heater.step(1.0, 25.0)
+    instrument.begin("local mode")
+    assert Panel(instrument)[75] & 1 << 4
+    assert heater.step(1.0, 150.0) == 1.0  # with the output that it had
+    instrument.end("local mode")
+    assert heater.step(1.0, 150.0) == 0.0
+
+
+def test_a_power_cycle_loses_the_remote_setpoint_and_keeps_the_others() -> None:
+    instrument = controller(Still(25.0), setpoint=30.0)
+    panel = Panel(instrument)
+    panel[25], panel[26], panel[276] = 400, 900, 1
+    instrument.begin("power cycle")
+    assert (panel[24], panel[25], panel[276]) == (300, 400, 0)
+
+
+def test_a_sensor_that_is_off_shifts_what_is_controlled() -> None:
+    heater = Still(25.0)
+    instrument = controller(heater, noise=0.0)
+    instrument.begin("drift", 5.0)
+    heater.step(1.0, 25.0)
+    assert Panel(instrument)[1] == 350

@@ -3,12 +3,10 @@
 import asyncio
 import binascii
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,10 +15,6 @@ from sdl.endpoints.line import Cable
 from sdl.simulators.ne1000 import SimulatedNE1000
 from sdl.simulators.ne1000_link import Listener
 from sdl.simulators.parts.syringe import PumpHead
-
-TRANSCRIPTS = yaml.safe_load(
-    (Path(__file__).parents[1] / "transcripts" / "ne1000.yaml").read_text("utf-8")
-)
 
 
 class Now:
@@ -81,16 +75,6 @@ def with_pump(talk: Callable[[Host], Awaitable[None]], **options: Any) -> None:
 
     with asyncio.Runner(loop_factory=lambda: new_loop("virtual")) as runner:
         runner.run(session())
-
-
-@pytest.mark.parametrize("mode", TRANSCRIPTS)
-def test_it_answers_the_transcript_byte_for_byte(mode: str) -> None:
-    async def talk(host: Host) -> None:
-        for *wait, sent, expected in TRANSCRIPTS[mode]["exchanges"]:
-            await asyncio.sleep(sum(wait))
-            assert await host.bytes(sent.encode("latin-1")) == expected.encode("latin-1"), sent
-
-    with_pump(talk, reset_alarm=True)
 
 
 def test_it_understands_the_manuals_own_safe_packet_in_basic_mode() -> None:
@@ -318,6 +302,52 @@ def test_safe_mode_outlives_a_power_cycle_but_its_timer_waits_for_a_packet() -> 
         assert await host.bytes(b"", wait=5.1) == safe("00A?T")
 
     with_pump(talk, reset_alarm=True)
+
+
+def test_a_busy_pump_answers_questions_and_ignores_what_would_change_something() -> None:
+    async def talk(host: Host) -> None:
+        host.pump.begin("busy")
+        assert [await host.ask(c) for c in ("RAT6.000MM", "RUN", "STP")] == ["00S?IGN"] * 3
+        assert await host.ask("RAT") == "00S0.000MH"
+        host.pump.end("busy")
+        assert await host.ask("RAT6.000MM") == "00S"
+
+    with_pump(talk)
+
+
+def test_a_stuck_plunger_stalls_the_motor_until_it_is_free() -> None:
+    async def talk(host: Host) -> None:
+        await start(host)
+        host.pump.begin("stuck")
+        assert await host.ask("") == "00A?S"
+        host.pump.end("stuck")
+        assert await host.ask("RUN") == "00I"
+
+    with_pump(talk)
+
+
+@pytest.mark.parametrize(("locked", "prompt"), [("0", "00P"), ("1", "00I")])
+def test_somebody_at_the_keypad_pauses_it_unless_that_is_locked(locked: str, prompt: str) -> None:
+    async def talk(host: Host) -> None:
+        assert await host.ask(f"LOC{locked}") == "00S"
+        await start(host)
+        host.pump.begin("local mode")
+        assert await host.ask("") == prompt
+
+    with_pump(talk)
+
+
+def test_its_watchdog_can_expire_in_safe_mode_only() -> None:
+    async def talk(host: Host) -> None:
+        await start(host)
+        host.pump.begin("watchdog expiry")
+        assert await host.ask("") == "00I"
+        assert await host.safe("SAF60") == "00I"
+        host.pump.begin("watchdog expiry")
+        assert await host.bytes(b"") == safe("00A?T")
+        assert not host.head.running
+
+    with_pump(talk)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=7), max_size=12))
