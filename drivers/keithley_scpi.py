@@ -31,7 +31,7 @@ def parse(reply: str, tag: int, answer: str) -> tuple[int, str | None]:
     :param answer: a regular expression for the whole answer.
     :raises GarbledError: it is no reply to that.
     """
-    match = re.fullmatch(r"(\d{1,3});(\d{1,3})(?:;(.*))?", reply)
+    match = re.fullmatch(r"(0|[1-9]\d{0,2});(0|[1-9]\d{0,2})(?:;(.*))?", reply)
     if match is None or int(match[1]) != tag or int(match[2]) > 255:
         raise GarbledError("", f"{reply!r} is no reply to number {tag}")
     events, rest = int(match[2]), match[3]

@@ -45,6 +45,7 @@ WEIGHT = re.compile(
     r"(?P<sign>[-+ ])(?P<number> *\d*(?:\.(?P<decimals>\d+))?) (?P<unit>[A-Za-z]{1,3}|) *", re.ASCII
 )
 LINE = until(b"\r\n")
+LONG = 22  # characters of a line that says what it is, its end included
 log = logging.getLogger(__name__)
 
 
@@ -75,6 +76,7 @@ class Sartorius(Balance):
             lies on it, and `zero` is refused.
         """
         self._line, self._legacy, self._ambient = wire, legacy, ""
+        self._long = False  # whether it prints lines of 22 characters
         self.ambient = SignalW(
             PollBackend(str, self._conditions, self._set_conditions, source=f"{wire.url} ESC K")
         )
@@ -181,13 +183,18 @@ class Sartorius(Balance):
 
         :raises FaultError: overload, underload, or an error instead of a weight.
         """
-        reply = await self._ask("P", _is_print)
+        reply = await self._ask("P", self._is_whole)
+        self._long = self._long or len(reply) == LONG
         said = _body(reply).strip()
         if said in OUT_OF_RANGE:
             raise FaultError(self.name, f"weight: {OUT_OF_RANGE[said]}")
         if FAILED.fullmatch(said):
             raise FaultError(self.name, f"weight: {said}; see its operating instructions")
         return reply
+
+    def _is_whole(self, reply: bytes) -> bool:
+        """Whether it is a printed line, and no long one that has lost its head."""
+        return _is_print(reply) and (len(reply) == LONG or not self._long)
 
     async def _ask(self, command: str, accept: Callable[[bytes], bool]) -> bytes:
         request = f"\x1b{command}\r\n".encode()

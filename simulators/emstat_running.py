@@ -10,7 +10,7 @@ from sdl.simulators.emstat_cell import Potentiostat, Value
 from sdl.simulators.emstat_script import Program, ScriptError, Statement, value_of
 from sdl.simulators.emstat_techniques import TECHNIQUES
 
-TINY = 1e-4  # s that a turn of a loop takes at least
+TINY = 1e-3  # s that a turn of a loop takes at least
 
 
 class Aborted(Exception):  # noqa: N818 (it is no error)

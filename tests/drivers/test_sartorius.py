@@ -16,6 +16,7 @@ from sdl.errors import FaultError, GarbledError, RefusedError
 from sdl.simulators.parts.seen import Pan
 from sdl.simulators.sartorius import SimulatedSartorius
 from sdl.testing import StillWorld
+from sdl.wires import StreamWire
 
 
 def weighing(
@@ -105,3 +106,18 @@ def test_a_reading_that_settles_has_no_unit_and_is_believed_by_its_decimals() ->
 def test_what_is_no_net_weight_is_not_taken_for_one(reply: bytes) -> None:
     with pytest.raises(GarbledError):
         parse_line(reply)
+
+
+def test_a_long_line_that_has_lost_its_head_is_no_short_one() -> None:
+    """Found by fuzzing: the last 16 of 22 characters look like a whole line of another setting."""
+    balance = Sartorius(StreamWire("tcp://none", _nobody), name="balance")
+    long = b"N     +    123.4 g  \r\n"
+    assert len(long) == 22
+    assert balance._is_whole(long[6:])  # a balance that prints short lines
+    balance._long = True
+    assert balance._is_whole(long)
+    assert not balance._is_whole(long[6:])
+
+
+async def _nobody(protocol: object) -> Any:
+    raise ConnectionRefusedError
