@@ -285,12 +285,12 @@ class ClosedLoop:
         return told
 
     async def _tidy_claims(self) -> None:
-        """Free what a trial held that came to its end just before its runtime did."""
+        """Free what a trial held that had ended, or not yet begun, when its runtime was killed."""
         lab = self._shared.lab.lab
         for holder in {c.trial for c in self._journal.claims(lab).values() if c.trial is not None}:
             campaign, _, number = holder.rpartition("/")
             trial = self._journal.trial(campaign, int(number))
-            if trial.state in ENDED:
+            if trial.state in {*ENDED, TrialState.SUGGESTED, TrialState.APPROVED}:
                 await self._shared.writer.write(self._journal.release, lab, trial, time=clock.now())
 
     # -- stations ---------------------------------------------------------------------------------

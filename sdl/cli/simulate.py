@@ -31,7 +31,7 @@ def run(options: Namespace) -> int:
     if options.seed is not None and lab.world is not None:
         world = lab.world.model_copy(update={"seed": options.seed})
         lab = lab.model_copy(update={"world": world})
-    if options.faults is not None:
+    if getattr(options, "faults", None) is not None:
         lab = _with_faults(lab, options.faults)
     actions: Path | None = getattr(options, "actions", None)
     if actions is not None and lab.world is None:

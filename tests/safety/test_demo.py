@@ -51,7 +51,7 @@ def test_a_sensor_that_goes_offline_refuses_and_trips() -> None:
     async def test(bench: Bench, guard: Guard, trips: list[str]) -> None:
         await asyncio.sleep(3610)  # it has just told its values, and will in 295 s again
         await guard.check(HEAT, ["heater"])
-        bench.find("bench_air")._hear_will("tele/bench/LWT", b"Offline", False)
+        bench.find("bench_air")._board._hear_will("tele/bench/LWT", b"Offline", False)
         with pytest.raises(UnsafeError, match=r"bench_air\.temperature: .*offline"):
             await guard.check(HEAT, ["heater"])
         await asyncio.sleep(12)
