@@ -49,7 +49,7 @@ def history(campaign: Campaign, trials: int) -> list[dict[str, Any]]:
     """Make up trials whose outcomes are smooth functions of the parameters."""
     from sdl.plugins import load
 
-    proposer = load("optimizers", "sobol", None)(campaign.space, campaign.objectives, seed=1)
+    proposer = load("optimizers", "sobol", None)(campaign.task, seed=1)
     told = []
     for number in range(1, trials + 1):
         (point,) = proposer.suggest(1)
@@ -67,7 +67,7 @@ async def suggesting(suggestions: int, trials: int) -> dict[str, list[float]]:
     campaign = Campaign.load(DEMO / "campaign.yaml")
     told = history(campaign, trials)
     found: dict[str, list[float]] = {"idle": [], "suggesting": []}
-    async with OptimizerProcess("botorch", campaign.space, campaign.objectives, seed=1) as process:
+    async with OptimizerProcess("botorch", campaign.task, seed=1) as process:
         await process.suggest(1, told)  # torch is imported
         for _ in range(suggestions):
             began = time.perf_counter()

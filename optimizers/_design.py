@@ -75,7 +75,7 @@ class Design:
         fresh = len(chosen) == n
         repeats = before or chosen
         if not repeats and not fresh:
-            texts = "; ".join(map(str, self._space.constraints))
+            texts = "; ".join(map(str, (*self._space.constraints, *self._space.mixtures)))
             raise OptimizerError(f"no point was found that keeps the constraints: {texts}")
         while len(chosen) < n:
             chosen.append(repeats[(start + len(chosen)) % len(repeats)])
@@ -104,7 +104,7 @@ class Design:
     @cached_property
     def rejects(self) -> bool:
         """Whether points are drawn from the whole cube and the infeasible ones left out."""
-        if not self._space.constraints:
+        if self._space.boxed:
             return True
         feasible = 0
         for index, fractions in enumerate(self._sequence()):
@@ -148,7 +148,7 @@ class Design:
         numeric = [n for n, p in parameters.items() if not isinstance(p, Categorical)]
         bounds = {n: _bounds(parameters[n]) for n in numeric}
         rows, limits, equal_rows, equal_limits = [], [], [], []
-        for c in self._space.constraints:
+        for c in self._space.linear:
             row = [c.terms.get(n, 0.0) for n in numeric]
             if c.equality:
                 equal_rows.append(row)

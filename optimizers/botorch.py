@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 from sdl.errors import ConfigError
 from sdl.optimizers._design import Design
-from sdl.optimizers._history import History, option, versions
-from sdl.space import Objective, Point, Space
+from sdl.optimizers._history import History, option, unsupported, versions
+from sdl.space import Point
+from sdl.task import Task
 
 
 class BoTorch:
@@ -33,8 +34,7 @@ class BoTorch:
 
     def __init__(
         self,
-        space: Space,
-        objectives: Mapping[str, Objective],
+        task: Task,
         *,
         seed: int,
         initial: int | None = None,
@@ -50,15 +50,18 @@ class BoTorch:
             )
         if device not in ("auto", "cpu", "cuda"):
             raise ConfigError(f"botorch: device must be auto, cpu or cuda, not {device!r}")
+        if unused := unsupported(task):
+            raise ConfigError(f"botorch: {unused}; use adaptive")
+        space = task.space
         default = min(max(2 * (space.dimension + 1), 5), 20)
         self._initial = (
             default if initial is None else option("initial", initial, 2, 10_000, "botorch")
         )
         self._restarts = option("restarts", restarts, 1, 1000, "botorch")
         self._raw_samples = option("raw_samples", raw_samples, 1, 100_000, "botorch")
-        self._space, self._objectives, self._seed = space, objectives, seed
+        self._space, self._objectives, self._seed = space, task.objectives, seed
         self._device = device
-        self._history = History(space, objectives)
+        self._history = History(task, whole=True)
         self._design = Design(space, seed)
         self._provenance: dict[str, Any] = {}
 
@@ -66,8 +69,11 @@ class BoTorch:
         """Take in points; a known `_id` is replaced (see `sdl.suggest.Optimizer`)."""
         self._history.ingest(points)
 
-    def suggest(self, n: int) -> list[Point]:
+    def suggest(
+        self, n: int, pending: Sequence[Mapping[str, Any]] = (), **context: Any
+    ) -> list[Point]:
         """Return `n` points, new ones where the space allows it."""
+        self._history.pend(pending)
         why = self._why_sobol()
         if why is None:
             from sdl.optimizers import _propose

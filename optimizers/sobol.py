@@ -6,27 +6,31 @@ from typing import Any
 from sdl.errors import ConfigError
 from sdl.optimizers._design import Design
 from sdl.optimizers._history import History, versions
-from sdl.space import Objective, Point, Space
+from sdl.space import Point
+from sdl.task import Task
 
 
 class Sobol:
     """A scrambled Sobol sequence, continued where the history (pending points included) ends."""
 
-    def __init__(
-        self, space: Space, objectives: Mapping[str, Objective], *, seed: int, **options: Any
-    ) -> None:
+    incremental = True
+
+    def __init__(self, task: Task, *, seed: int, **options: Any) -> None:
         if options:
             raise ConfigError(f"sobol: unknown option {', '.join(options)}; it has none")
-        self._history = History(space, objectives)
-        self._design, self._seed = Design(space, seed), seed
+        self._history = History(task)
+        self._design, self._seed = Design(task.space, seed), seed
         self._provenance: dict[str, Any] = {}
 
     def ingest(self, points: Sequence[Mapping[str, Any]]) -> None:
         """Take in points; outcomes change nothing."""
         self._history.ingest(points)
 
-    def suggest(self, n: int) -> list[Point]:
+    def suggest(
+        self, n: int, pending: Sequence[Mapping[str, Any]] = (), **context: Any
+    ) -> list[Point]:
         """Return the next `n` points of the sequence that keep the constraints and are new."""
+        self._history.pend(pending)
         points, fresh = self._design.next(n, len(self._history), self._history.points())
         self._provenance = {
             "generator": "sobol",

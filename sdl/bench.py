@@ -193,6 +193,23 @@ class Bench:
                     )  # some bring a clock of their own
         return found
 
+    async def values(self, paths: Mapping[str, str]) -> dict[str, Any]:
+        """Read signals now, each under a name of its own.
+
+        :param paths: name → signal, such as `bench_air.humidity`; nothing is read for none.
+        :raises StaleError: one gives no value.
+        """
+        if not paths:
+            return {}
+        readings = await self.readings_now()
+        found = {}
+        for name, path in paths.items():
+            value, units, _ = readings.get(path.replace(".", "-"), ("there is no such signal",) * 3)
+            if isinstance(value, str) and not units:
+                raise StaleError(path, f"read for the context {name}: {value}")
+            found[name] = value
+        return found
+
     async def close(self) -> None:
         """Close all wires, and the connections that instruments brought themselves."""
         unwired = [each for each in self.instruments.values() if isinstance(each, Unwired)]

@@ -16,6 +16,7 @@ from sdl.files import Key
 from sdl.plugins import PluginError
 from sdl.signature import Argument
 from sdl.space import Categorical, Continuous, Integer, Ordinal, Point, Space
+from sdl.task import Task
 
 if TYPE_CHECKING:
     from sdl.campaign import Campaign
@@ -164,21 +165,33 @@ def _paths(campaign: "Campaign") -> Iterator[tuple[Key, str]]:
             yield from ((("instruments", name, k), path) for k, path in enumerate(paths))
 
 
+_SPACE = ("constraints", "mixtures", "candidates", "outcome_constraints", "fidelity", "costs")
+
+
 def _space_mistakes(campaign: "Campaign", lab: "Lab") -> Mistakes:
     known = {name: p for name, p in campaign.parameters.items() if p is not None}
     if not known:
         return  # what is wrong with them is said already
+    if not campaign.objectives:
+        return
+    whole = len(known) == len(campaign.parameters)
     try:
-        space = Space(parameters=known, constraints=campaign.constraints)
+        task = campaign.task if whole else Task.of(Space(parameters=known), campaign.objectives)
+        if task.space.candidates is not None:
+            task.space.candidates.points(task.space.parameters)
     except ValidationError as error:
         for entry in error.errors():
             message = entry["msg"].removeprefix("Value error, ")
-            key = tuple(p for p in entry["loc"] if p in ("constraints", *campaign.parameters))
-            yield (key or ("parameters",), message)
+            key = tuple(p for p in entry["loc"] if p in _SPACE or p in campaign.parameters)
+            named = tuple(k for k in _SPACE if message.startswith(f"{k}:"))
+            yield (key or named or ("parameters",), message)
+        return
+    except ValueError as error:  # a file that cannot be read
+        yield (("candidates",), str(error))
         return
     try:
         use = plugins.load("optimizers", campaign.optimizer.use, lab.folder)
-        use(space, campaign.objectives, seed=campaign.seed, **campaign.optimizer.options)
+        use(task, seed=campaign.seed, **campaign.optimizer.options)
     except PluginError as error:
         yield (("optimizer", "use"), str(error))
     except (ConfigError, TypeError, ValueError) as error:

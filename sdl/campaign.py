@@ -27,12 +27,14 @@ from pydantic import (
 )
 
 from sdl import binding, files, session
+from sdl.candidates import Candidates
 from sdl.errors import ConfigError, Problem
 from sdl.files import Document, Strict
 from sdl.lab import Lab, Name, Options, Title
-from sdl.linear import LinearConstraint
+from sdl.mixture import Mixture
 from sdl.results import Results
-from sdl.space import Objective, Parameter, Space
+from sdl.space import Constraint, Objective, Parameter, Space
+from sdl.task import Costs, Fidelity, OutcomeConstraint, Task
 
 if TYPE_CHECKING:
     from sdl.session import DocumentCallback
@@ -52,6 +54,23 @@ class OptimizerEntry(Options):
     """Which optimizer proposes; other keys are its options."""
 
     use: str = "botorch"
+
+
+class ContextEntry(Strict):
+    """A signal that is read when a trial is suggested, and the parameter that it is."""
+
+    signal: str | None = None
+    """A signal of the lab, such as `bench_air.humidity`; none: whoever suggests says its value."""
+
+    parameter: Parameter
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flat(cls, given: object) -> object:
+        if not isinstance(given, Mapping) or "parameter" in given:
+            return given
+        rest = {key: value for key, value in given.items() if key != "signal"}
+        return {"signal": given.get("signal"), "parameter": rest}
 
 
 class Budget(Strict):
@@ -90,8 +109,22 @@ class Campaign(Strict):
     """Arguments of the plan that are the same in every trial."""
 
     parameters: dict[Name, Parameter] = Field(min_length=1)
-    constraints: Annotated[tuple[LinearConstraint, ...], Field(strict=False)] = ()
+    constraints: Annotated[tuple[Constraint, ...], Field(strict=False)] = ()
+    mixtures: Annotated[tuple[Mixture, ...], Field(strict=False)] = ()
+    candidates: Candidates | None = None
+    """A CSV file with a column for each parameter: only its rows may be tried."""
+
     objectives: dict[Name, Objective] = Field(min_length=1)
+    outcome_constraints: dict[Name, OutcomeConstraint] = {}
+    """Outcomes that must stay within bounds, which is known only once they are measured."""
+
+    contexts: dict[Name, ContextEntry] = {}
+    """What cannot be chosen but matters: read when a trial is suggested, and learned from."""
+
+    fidelity: Fidelity | None = None
+    """Which parameter says how well (and how dearly) a trial is made."""
+
+    costs: Costs = Costs()
     optimizer: OptimizerEntry = OptimizerEntry()
     budget: Budget
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
@@ -105,6 +138,11 @@ class Campaign(Strict):
     """The lab file, relative to this one, unless the command names another."""
 
     _document: Document | None = PrivateAttr(None)
+
+    @field_validator("candidates", mode="before")
+    @classmethod
+    def _plain_file(cls, candidates: object) -> object:
+        return {"file": candidates} if isinstance(candidates, str) else candidates
 
     @field_validator("optimizer", mode="before")
     @classmethod
@@ -151,7 +189,35 @@ class Campaign(Strict):
 
     @property
     def space(self) -> Space:
-        return Space(parameters=self.parameters, constraints=self.constraints)
+        """What may be tried, with the files that it names.
+
+        :raises ValueError: one of them cannot be read.
+        """
+        candidates = self.candidates and self.candidates.resolved(self.document.path.parent)
+        return Space(
+            parameters=self.parameters,
+            constraints=self.constraints,
+            mixtures=self.mixtures,
+            candidates=candidates,
+        )
+
+    @property
+    def task(self) -> Task:
+        """What the optimizer is asked."""
+        return Task(
+            space=self.space,
+            objectives=self.objectives,
+            outcome_constraints=self.outcome_constraints,
+            contexts={name: entry.parameter for name, entry in self.contexts.items()},
+            fidelity=self.fidelity,
+            costs=self.costs,
+            trials=self.budget.trials,
+        )
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """What the plan must return: objectives, and what is constrained."""
+        return tuple(dict.fromkeys([*self.objectives, *self.outcome_constraints]))
 
     @property
     def plan_name(self) -> str:

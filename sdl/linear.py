@@ -45,6 +45,10 @@ class LinearConstraint:
         return cls(text.strip(), terms, lower, upper)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.terms)
+
+    @property
     def equality(self) -> bool:
         return self.lower == self.upper
 

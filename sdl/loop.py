@@ -25,18 +25,13 @@ from sdl.errors import (
 from sdl.journal import ENDED, Level, Trial, TrialState
 from sdl.stopping import Ending, Stop
 from sdl.suggest.process import OptimizerProcess
+from sdl.telling import CONTEXT, history
 from sdl.trialrun import Equipment, TrialRun, instruments_of
 
 COUNTED = frozenset({TrialState.COMPLETED, TrialState.FAILED})
 """States that spend a trial of the budget."""
 
 OPEN = frozenset({TrialState.SUGGESTED, TrialState.APPROVED})
-_TOLD = {
-    TrialState.COMPLETED: "completed",
-    TrialState.FAILED: "failed",
-    TrialState.REJECTED: "failed",
-    TrialState.ABANDONED: None,  # it taught nothing: the same point may be suggested again
-}
 ALIVE = "alive/"
 LOOK_PERIOD = 0.25  # s of real time between two looks for what a person has settled
 
@@ -60,6 +55,7 @@ class ClosedLoop:
         """
         self._shared, self._campaign = shared, shared.campaign
         self._journal, self._optimizer, self._stop = shared.journal, optimizer, stop
+        self._task = shared.campaign.task
         self._notify, self._show = notify, show
         self._stations = list(shared.campaign.stations)
         self._claims = Claims()
@@ -252,7 +248,8 @@ class ClosedLoop:
         began = clock.monotonic()
         activity = self._journal.set_activity
         self._post(activity, "optimizer", {"doing": "suggesting"}, time=clock.now())
-        asking = asyncio.create_task(self._optimizer.suggest(1, self._history()))
+        context = await self._context()
+        asking = asyncio.create_task(self._optimizer.suggest(1, self._history(), context))
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -264,6 +261,8 @@ class ClosedLoop:
             stopping.cancel()
             self._post(activity, "optimizer", None, time=clock.now())
         provenance = {**suggestion.provenance, "seconds": round(clock.monotonic() - began, 3)}
+        if context:
+            provenance[CONTEXT] = context
         trials = await self._shared.writer.write(
             self._journal.suggest,
             self._campaign.campaign,
@@ -273,16 +272,14 @@ class ClosedLoop:
         assert trials is not None  # only what is kept for later is not there yet
         return trials[0]
 
+    async def _context(self) -> dict[str, Any]:
+        """Read what cannot be chosen: now, before a point is chosen for it."""
+        signals = {name: entry.signal for name, entry in self._campaign.contexts.items()}
+        return await self._shared.bench.values({n: s for n, s in signals.items() if s is not None})
+
     def _history(self) -> list[dict[str, Any]]:
         """All trials as the optimizer is told of them."""
-        told = []
-        for trial in self._trials():
-            state = _TOLD.get(trial.state, "pending")
-            if state is not None:
-                outcomes = {n: (trial.outcomes or {}).get(n) for n in self._campaign.objectives}
-                point = {"_id": trial.number, "_state": state, **trial.parameters}
-                told.append(point | outcomes if state == "completed" else point)
-        return told
+        return history(self._trials(), self._task)
 
     async def _tidy_claims(self) -> None:
         """Free what a trial held that had ended, or not yet begun, when its runtime was killed."""

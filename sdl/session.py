@@ -424,8 +424,7 @@ class Session:
         entry = self.campaign.optimizer
         return OptimizerProcess(
             entry.use,
-            self.campaign.space,
-            self.campaign.objectives,
+            self.campaign.task,
             options=entry.options,
             seed=self.campaign.seed,
             folder=self.lab.folder,

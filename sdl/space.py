@@ -1,4 +1,4 @@
-"""What is varied and what is wanted: parameters, linear constraints, objectives.
+"""What is varied and what is wanted: parameters, constraints, mixtures, objectives.
 
 The same objects stand in campaign files and in Python. A point is a mapping of parameter names to
 values. Optimizers work in unit coordinates (`Space.to_unit`): one column a parameter, 0 to 1 along
@@ -18,6 +18,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     PlainValidator,
     ValidationInfo,
     WithJsonSchema,
@@ -25,7 +26,10 @@ from pydantic import (
     model_validator,
 )
 
+from sdl.candidates import Candidates
 from sdl.linear import TOLERANCE, LinearConstraint
+from sdl.mixture import Mixture
+from sdl.nonlinear import NonlinearConstraint
 
 if TYPE_CHECKING:
     import numpy as np
@@ -233,16 +237,90 @@ Parameter = Annotated[
 ]
 
 
+def _constraint(value: object) -> LinearConstraint | NonlinearConstraint:
+    if isinstance(value, LinearConstraint | NonlinearConstraint):
+        return value
+    if not isinstance(value, str):
+        example = "'temperature + 2*residence_time <= 130'"
+        raise ValueError(f"must be a text such as {example}, not {value!r}")
+    try:
+        return LinearConstraint.parse(value)
+    except ValueError as linear:
+        try:
+            return NonlinearConstraint.parse(value)
+        except ValueError as error:
+            raise (error if _looks_nonlinear(value) else linear) from None
+
+
+def _looks_nonlinear(text: str) -> bool:
+    return "**" in text or any(text[i].isalnum() for i in _before_brackets(text))
+
+
+def _before_brackets(text: str) -> list[int]:
+    return [i - 1 for i, letter in enumerate(text) if letter == "(" and i > 0]
+
+
+Constraint = Annotated[
+    LinearConstraint | NonlinearConstraint,
+    PlainValidator(_constraint),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "examples": ["temperature + 2*residence_time <= 130"]}),
+]
+"""A relation between parameters, as text; linear ones are recognised and searched as such."""
+
+
+class Desirability(_Model):
+    """How good an outcome is, from 0 (at `worst`, or beyond) to 1 (at `best`, or beyond).
+
+    Derringer and Suich, "Simultaneous optimization of several response variables" (1980).
+    """
+
+    worst: float
+    best: float
+    exponent: Annotated[float, Field(gt=0)] = 1.0
+    """Above 1 only values near the best count, below 1 all that are not near the worst."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if self.worst == self.best:
+            raise ValueError(f"worst and best must differ, not both be {self.best:g}")
+        return self
+
+    def of(self, outcome: Any) -> Any:
+        """Return the desirability of a number, or of an array of them."""
+        share = (outcome - self.worst) / (self.best - self.worst)
+        if isinstance(share, int | float):
+            return min(max(share, 0.0), 1.0) ** self.exponent
+        return share.clip(0.0, 1.0) ** self.exponent
+
+
 class Objective(_Model):
     """An outcome that is wanted high or low.
 
     The threshold is the worst value still of interest; with several objectives it is the reference
-    point from which the hypervolume is measured.
+    point from which the hypervolume is measured. Where objectives have a weight or a desirability
+    they are traded against each other as that says, and there is one best trial.
     """
 
     direction: Literal["maximize", "minimize"]
     units: str = ""
     threshold: float | None = None
+    weight: Annotated[float, Field(gt=0)] | None = None
+    desirability: Desirability | None = None
+    noise: Annotated[float, Field(ge=0)] | None = None
+    """Standard deviation of one measurement, where it is known; else it is estimated. What a plan
+    returns as `<objective>_sd` counts for that trial before this."""
+
+    @model_validator(mode="after")
+    def _one_preference(self) -> Self:
+        if self.desirability is not None:
+            rises = self.desirability.best > self.desirability.worst
+            if rises != (self.direction == "maximize"):
+                raise ValueError(
+                    f"desirability: best ({self.desirability.best:g}) lies on the wrong side of "
+                    f"worst ({self.desirability.worst:g}) for an objective to {self.direction}"
+                )
+        return self
 
     @property
     def sign(self) -> float:
@@ -268,30 +346,63 @@ class Space(_Model):
     parameters: Annotated[
         dict[Annotated[str, AfterValidator(_name)], Parameter], Field(min_length=1)
     ]
-    constraints: Annotated[tuple[LinearConstraint, ...], Field(strict=False)] = ()
+    constraints: Annotated[tuple[Constraint, ...], Field(strict=False)] = ()
+    mixtures: Annotated[tuple[Mixture, ...], Field(strict=False)] = ()
+    candidates: Candidates | None = None
+    """A table of points: only its rows may be tried."""
 
     @field_validator("constraints")
     @classmethod
     def _possible(
-        cls, constraints: tuple[LinearConstraint, ...], info: ValidationInfo
-    ) -> tuple[LinearConstraint, ...]:
+        cls, constraints: tuple[Constraint, ...], info: ValidationInfo
+    ) -> tuple[Constraint, ...]:
         parameters: dict[str, Parameter] | None = info.data.get("parameters")
         if parameters is None or not constraints:
             return constraints  # what is wrong with the parameters is said already
         for constraint in constraints:
-            for name in constraint.terms:
+            for name in constraint.names:
                 if name not in parameters:
                     known = ", ".join(parameters)
                     raise ValueError(f"{constraint.text!r} names {name!r}; parameters are: {known}")
-                if isinstance(parameters[name], Categorical):
+                if not isinstance(parameters[name], Continuous | Integer | Ordinal):
                     raise ValueError(
-                        f"{constraint.text!r}: {name!r} is categorical; a linear constraint "
+                        f"{constraint.text!r}: {name!r} is categorical; a constraint "
                         "is about numbers"
                     )
-        if not _feasible(parameters, constraints):
-            texts = "; ".join(map(str, constraints))
+        linear = [c for c in constraints if isinstance(c, LinearConstraint)]
+        if linear and not _feasible(parameters, linear):
+            texts = "; ".join(map(str, linear))
             raise ValueError(f"no point within the bounds keeps all constraints: {texts}")
         return constraints
+
+    @field_validator("mixtures")
+    @classmethod
+    def _can_be_mixed(
+        cls, mixtures: tuple[Mixture, ...], info: ValidationInfo
+    ) -> tuple[Mixture, ...]:
+        parameters: dict[str, Parameter] | None = info.data.get("parameters")
+        if parameters is None:
+            return mixtures
+        seen: set[str] = set()
+        for mixture in mixtures:
+            if both := sorted(seen & set(mixture.of)):
+                raise ValueError(f"{both[0]} is in two mixtures")
+            seen |= set(mixture.of)
+            _check_mixture(mixture, parameters)
+        return mixtures
+
+    @property
+    def linear(self) -> tuple[LinearConstraint, ...]:
+        return tuple(c for c in self.constraints if isinstance(c, LinearConstraint))
+
+    @property
+    def nonlinear(self) -> tuple[NonlinearConstraint, ...]:
+        return tuple(c for c in self.constraints if isinstance(c, NonlinearConstraint))
+
+    @property
+    def boxed(self) -> bool:
+        """Whether every combination of values within the bounds may be tried."""
+        return not self.constraints and not self.mixtures and self.candidates is None
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -314,6 +425,9 @@ class Space(_Model):
                 mistakes.append(f"{name}: {mistake}")
         if not mistakes:
             mistakes += [f"{c}: does not hold" for c in self.constraints if not c.holds(point)]
+            mistakes += [m for mixture in self.mixtures for m in mixture.mistakes(point)]
+            if self.candidates is not None and not self.candidates.has(point):
+                mistakes.append(f"it is no row of {self.candidates.file}")
         return mistakes
 
     def round(self, point: Mapping[str, Any]) -> Point:
@@ -333,6 +447,31 @@ class Space(_Model):
             {n: p.from_unit(u) for (n, p), u in zip(self.parameters.items(), row, strict=True)}
             for row in units.tolist()
         ]
+
+
+def _check_mixture(mixture: Mixture, parameters: Mapping[str, Parameter]) -> None:
+    for name in mixture.of:
+        parameter = parameters.get(name)
+        if not isinstance(parameter, Continuous):
+            what = "no parameter" if parameter is None else f"{parameter.type}, not continuous"
+            raise ValueError(f"mixture: {name} is {what}")
+        if parameter.scale == "log":
+            raise ValueError(f"mixture: {name} has a log scale; the parts of a whole are linear")
+        if parameter.low > 0 and mixture.at_most is not None:
+            raise ValueError(
+                f"mixture: {name} cannot be absent (low is {parameter.low:g}), so that at_most "
+                "makes no sense; let its low be 0"
+            )
+    parts = [parameters[name] for name in mixture.of]
+    low = math.fsum(p.low for p in parts if isinstance(p, Continuous))
+    high = math.fsum(
+        sorted((p.high for p in parts if isinstance(p, Continuous)), reverse=True)[: mixture.most]
+    )
+    if not low <= mixture.total <= high * (1 + TOLERANCE):
+        raise ValueError(
+            f"mixture of {', '.join(mixture.of)}: between {low:g} and {high:g} can be reached, "
+            f"not the total {mixture.total:g}"
+        )
 
 
 def _feasible(parameters: Mapping[str, Parameter], constraints: Sequence[LinearConstraint]) -> bool:

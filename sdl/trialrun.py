@@ -164,7 +164,7 @@ class TrialRun:
             insisting.cancel()
             await steps.close()
             self._recording.close()
-        return check_outcomes(returned, list(shared.campaign.objectives))
+        return check_outcomes(returned, shared.campaign.outcomes)
 
     def _whole(self, plan: Plan) -> Plan:
         """The plan and, if it fails, what saves instruments and people from the sample."""
@@ -178,7 +178,7 @@ class TrialRun:
     def _checked(self, plan: Plan) -> Plan:
         """What a plan returns is part of whether it failed."""
         returned = yield from plan
-        check_outcomes(returned, list(self._shared.campaign.objectives))
+        check_outcomes(returned, self._shared.campaign.outcomes)
         return returned
 
     def _recovered(self) -> Generator[Any, Any, None]:

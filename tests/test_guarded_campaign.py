@@ -319,7 +319,7 @@ import time
 class stuck:
     provenance = {}
 
-    def __init__(self, space, objectives, *, seed=0):
+    def __init__(self, task, *, seed=0):
         self.known = 0
 
     def ingest(self, points):

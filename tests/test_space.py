@@ -229,7 +229,7 @@ def test_nothing_heavy_is_imported() -> None:
         "import sys, sdl.space, sdl.suggest, sdl.suggest.process\n"
         "from sdl.optimizers.botorch import BoTorch\n"
         "s = sdl.space.Space.model_validate({'parameters': {'t': {'low': 0, 'high': 1}}})\n"
-        "BoTorch(s, {'y': sdl.space.Objective(direction='maximize')}, seed=0)\n"
+        "BoTorch(sdl.task.Task.of(s, {'y': sdl.space.Objective(direction='maximize')}), seed=0)\n"
         "print([m for m in ('torch', 'scipy', 'numpy', 'pandas') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

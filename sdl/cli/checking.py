@@ -11,8 +11,7 @@ from sdl.campaign import Budget, Campaign, OptimizerEntry
 from sdl.errors import ConfigError, Problem
 from sdl.files import Document, Strict
 from sdl.lab import InstrumentEntry, Lab, WireEntry, WorldEntry
-from sdl.linear import LinearConstraint
-from sdl.space import Objective, Parameter
+from sdl.space import Constraint, Objective, Parameter
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Strict)
@@ -68,7 +67,7 @@ def _readable_campaign(document: Document) -> Campaign | None:
         instruments={n: paths for n, given in named.items() if (paths := _paths(given))},
         fixed={n: given["fixed"][n] for n in _names(given["fixed"])},
         parameters=parameters,
-        constraints=_or(tuple[LinearConstraint, ...], data.get("constraints"), ()) if whole else (),
+        constraints=_or(tuple[Constraint, ...], data.get("constraints"), ()) if whole else (),
         objectives=dict.fromkeys(_names(data.get("objectives")), Objective(direction="maximize")),
         optimizer=_or(OptimizerEntry, {"use": use} if isinstance(use, str) else use, SOBOL),
         budget=_or(Budget, data.get("budget"), Budget(trials=1)),

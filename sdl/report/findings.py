@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,6 +13,8 @@ from sdl.errors import JournalError
 from sdl.journal import CampaignRecord, Journal, Note, Step, Trial, TrialState
 from sdl.pareto import hypervolume_growth, pareto_front
 from sdl.space import Objective, Space
+from sdl.task import Task
+from sdl.telling import task_of, told
 
 MOST_NOTES = 1000
 MOST_DOCUMENTS = 100_000  # of one trial
@@ -21,14 +23,6 @@ LOST = frozenset(
     {TrialState.FAILED, TrialState.REJECTED, TrialState.ABANDONED, TrialState.IN_DOUBT}
 )
 """States of trials that gave no outcome, though they were meant to."""
-
-# How the loop tells the optimizer of a trial; None: not at all (see sdl.loop).
-_TOLD = {
-    TrialState.COMPLETED: "completed",
-    TrialState.FAILED: "failed",
-    TrialState.REJECTED: "failed",
-    TrialState.ABANDONED: None,
-}
 
 
 @dataclass(frozen=True)
@@ -58,8 +52,7 @@ class Findings:
 
     place: str
     record: CampaignRecord
-    space: Space
-    objectives: dict[str, Objective]
+    task: Task
     trials: Sequence[Trial]
     notes: Sequence[Note]
     runs: dict[int, list[Run]]
@@ -67,6 +60,14 @@ class Findings:
     """What was asked about steps after interruptions and lost replies, in order."""
     repeated: dict[int, int] = field(default_factory=dict)
     """How many steps of a trial were sent more than once, where there are any."""
+
+    @property
+    def space(self) -> Space:
+        return self.task.space
+
+    @property
+    def objectives(self) -> Mapping[str, Objective]:
+        return self.task.objectives
 
     @cached_property
     def measured(self) -> list[Trial]:
@@ -157,16 +158,11 @@ class Findings:
 
         :param measured: those of the measured ones that it hears of.
         """
-        known, history = {t.number for t in measured}, list[dict[str, Any]]()
-        for trial in self.trials:
-            state = _TOLD.get(trial.state, "pending")
-            if state is None or (state == "completed" and trial.number not in known):
-                continue
-            point = {"_id": trial.number, "_state": state, **trial.parameters}
-            if state == "completed":
-                point |= {name: self.outcome(trial, name) for name in self.objectives}
-            history.append(point)
-        return history
+        known = {t.number for t in measured}
+        completed = TrialState.COMPLETED
+        return [
+            told(t, self.task) for t in self.trials if t.state is not completed or t.number in known
+        ]
 
     def _finite(self, trial: Trial) -> bool:
         outcomes = trial.outcomes or {}
@@ -186,16 +182,12 @@ def gather(journal: Journal, campaign: str) -> Findings:
     record = journal.campaign(campaign)
     spec = record.spec
     try:
-        words = {"parameters": spec["parameters"], "constraints": spec.get("constraints") or ()}
-        space = Space.model_validate(words)
-        objectives = {n: Objective.model_validate(o) for n, o in spec["objectives"].items()}
+        task = task_of(spec)
     except (KeyError, AttributeError, ValidationError) as error:
         raise JournalError(
             f"{journal.place}: campaign {campaign}: its specification cannot be read by this "
             f"version of sdl: {type(error).__name__}: {error}"
         ) from error
-    if not objectives:
-        raise JournalError(f"{journal.place}: campaign {campaign}: it has no objective")
     trials = journal.trials(campaign)
     notes = journal.notes(campaign=campaign, limit=MOST_NOTES, newest=True)
     begun = [t for t in trials if t.started_at is not None]
@@ -206,9 +198,7 @@ def gather(journal: Journal, campaign: str) -> Findings:
         inquiries += [i for step in steps for i in _inquiries(trial, step)]
         if again := len({step.n for step in steps if step.attempt > 1}):
             repeated[trial.number] = again
-    return Findings(
-        journal.place, record, space, objectives, trials, notes, runs, inquiries, repeated
-    )
+    return Findings(journal.place, record, task, trials, notes, runs, inquiries, repeated)
 
 
 def _inquiries(trial: Trial, step: Step) -> list[Inquiry]:

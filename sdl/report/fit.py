@@ -91,8 +91,7 @@ async def _ask(
 ) -> list[dict[str, Any]]:
     process = OptimizerProcess(
         name,
-        findings.space,
-        findings.objectives,
+        findings.task,
         options=options,
         seed=int(findings.record.spec.get("seed") or 0),
         folder=folder,

@@ -1,19 +1,26 @@
 """The seam between the loop and whatever proposes points.
 
-An optimizer is a class named in a campaign file. What it suggests is a pure function of space,
-objectives, options, seed and history, so nothing of it is saved: it is built again from the
-history.
+An optimizer is a class named in a campaign file. What it suggests is a pure function of task,
+options, seed and history, so nothing of it is saved: it is built again from the history.
 
-A point of the history has the shape of the field (gest-api, bluesky-adaptive): its parameters,
-`_id` (the trial's number), `_state` ("completed", "failed" or "pending") and, once completed, its
-outcomes.
+A point of the history has the shape of the field (gest-api, bluesky-adaptive): its parameters and
+contexts, `_id` (the trial's number), `_state` and, once completed, its outcomes.
+
+- `_state`: "completed", "failed" or "pending".
+- `_cause`: of a failed one, the kind of failure ("failed", "rejected", "abandoned", …): causes are
+  learned one by one.
+- An outcome that is missing or no finite number was not measured (a partial result).
+- `<outcome>_sd`: standard deviation of the measurement, where it is known.
+- `<outcome>_censored`: -1 where the true value lies below the one given (a detection limit), +1
+  where it lies above (saturation).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from sdl.space import Objective, Point, Space
+from sdl.space import Point
+from sdl.task import Task
 
 
 @dataclass(frozen=True)
@@ -29,24 +36,29 @@ class Optimizer(Protocol):
 
     Constructing is cheap and checks the options, so that a campaign file can be checked without
     loading what computes; anything heavy is imported by the first `suggest` that needs it.
+
+    A class attribute `incremental = True` says that one that was told of points bit by bit answers
+    like a new one that was told all at once: it is kept between requests then.
     """
 
-    def __init__(
-        self, space: Space, objectives: Mapping[str, Objective], *, seed: int, **options: Any
-    ) -> None:
+    def __init__(self, task: Task, *, seed: int, **options: Any) -> None:
         """:raises ConfigError: an option is wrong; the message says what is allowed."""
         ...
 
     def ingest(self, points: Sequence[Mapping[str, Any]]) -> None:
         """Take in points; one whose `_id` is known replaces the earlier (pending to completed).
 
-        :raises OptimizerError: a point has no `_id`, an unknown `_state` or no finite outcome.
+        :raises OptimizerError: a point has no `_id` or an unknown `_state`; none was taken in.
         """
         ...
 
-    def suggest(self, n: int) -> list[Point]:
+    def suggest(
+        self, n: int, pending: Sequence[Mapping[str, Any]] = (), **context: Any
+    ) -> list[Point]:
         """Return `n` points to try next, none of them tried or pending where the space allows it.
 
+        :param pending: points under way that were not ingested as such.
+        :param context: the present values of the task's contexts.
         :raises OptimizerError: no point can be proposed.
         """
         ...

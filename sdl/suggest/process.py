@@ -10,9 +10,9 @@ from typing import Any, Self
 
 from sdl.clock import held
 from sdl.errors import OptimizerError
-from sdl.space import Objective, Space
 from sdl.suggest import Suggestion
 from sdl.suggest._child import Child, ChildError
+from sdl.task import Task
 
 RESTARTS = 3
 BACK_OFF = 0.2  # s before the first restart, in real time; doubles with each
@@ -32,8 +32,7 @@ class OptimizerProcess:
     def __init__(
         self,
         name: str,
-        space: Space,
-        objectives: Mapping[str, Objective],
+        task: Task,
         *,
         options: Mapping[str, Any] | None = None,
         seed: int = 0,
@@ -41,18 +40,18 @@ class OptimizerProcess:
         timeout: float = 120.0,
         on_restart: Callable[[str], object] | None = None,
     ) -> None:
-        self._name, self._space, self._timeout = name, space, timeout
+        self._name, self._space, self._timeout = name, task.space, timeout
         self._on_restart = on_restart
         self._request = {
             "optimizer": name,
             "folder": None if folder is None else str(folder.resolve()),
-            "space": space.model_dump(mode="json"),
-            "objectives": {n: o.model_dump(mode="json") for n, o in objectives.items()},
+            "task": task.model_dump(mode="json"),
             "options": dict(options or {}),
             "seed": seed,
         }
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"optimizer {name}")
         self._child: Child | None = None
+        self._told: Mapping[Any, Mapping[str, Any]] | None = None  # by the child that lives now
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -83,13 +82,19 @@ class OptimizerProcess:
         """
         await self._ask({"ask": "warm_up"})
 
-    async def suggest(self, n: int, history: Sequence[Mapping[str, Any]]) -> list[Suggestion]:
+    async def suggest(
+        self,
+        n: int,
+        history: Sequence[Mapping[str, Any]],
+        context: Mapping[str, Any] | None = None,
+    ) -> list[Suggestion]:
         """Return `n` suggestions, given all points so far, pending ones included.
 
+        :param context: the present values of the task's contexts.
         :raises OptimizerError: the optimizer gives none, or one outside the space; or its process
             died or hung `RESTARTS` times in a row.
         """
-        reply = await self._ask({"ask": "suggest", "n": n, "history": list(history)})
+        reply = await self._ask({"ask": "suggest", "n": n, "context": dict(context or {})}, history)
         points, provenance = reply.get("points"), reply.get("provenance", {})
         if not isinstance(points, list) or len(points) != n:
             raise OptimizerError(f"{self._name}: asked for {n} points: it returned {points!r}")
@@ -109,10 +114,12 @@ class OptimizerProcess:
 
         :raises OptimizerError: as `suggest`.
         """
-        reply = await self._ask({"ask": "leave_one_out", "history": list(history)})
+        reply = await self._ask({"ask": "leave_one_out"}, history)
         return reply["predictions"]
 
-    async def _ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
+    async def _ask(
+        self, question: Mapping[str, Any], history: Sequence[Mapping[str, Any]] = ()
+    ) -> dict[str, Any]:
         loop = asyncio.get_running_loop()
         given_up = threading.Event()
 
@@ -121,8 +128,11 @@ class OptimizerProcess:
                 loop.call_soon_threadsafe(self._on_restart, reason)
 
         request = {**self._request, **question}
+        points = {point["_id"]: point for point in history}
         with held():
-            work = loop.run_in_executor(self._thread, self._exchange, request, given_up, tell)
+            work = loop.run_in_executor(
+                self._thread, self._exchange, request, points, given_up, tell
+            )
             try:
                 reply = await asyncio.shield(work)
             except asyncio.CancelledError:
@@ -136,7 +146,11 @@ class OptimizerProcess:
         return reply
 
     def _exchange(
-        self, request: dict[str, Any], given_up: threading.Event, tell: Callable[[str], None]
+        self,
+        request: dict[str, Any],
+        points: Mapping[Any, Mapping[str, Any]],
+        given_up: threading.Event,
+        tell: Callable[[str], None],
     ) -> dict[str, Any]:
         """Ask until there is an answer; runs in the thread."""
         reason = ""
@@ -147,9 +161,12 @@ class OptimizerProcess:
                 child = self._child = self._child or Child()
                 if self._closed or given_up.is_set():
                     raise OptimizerError(f"{self._name}: nobody waits for the answer any more")
-                return child.exchange(request, self._timeout)
+                reply = child.exchange(request | self._news(points), self._timeout)
+                self._told = None if "error" in reply else points
+                return reply
             except ChildError as error:
                 self._child = None
+                self._told = None
                 reason = f"{self._name}: the optimizer's process failed: {error}"
             except (TypeError, ValueError) as error:  # before anything was sent
                 raise OptimizerError(f"{self._name}: cannot be asked: {error}") from error
@@ -159,7 +176,16 @@ class OptimizerProcess:
                 ) from error
         raise OptimizerError(f"{reason}\n(gave up after {RESTARTS} restarts)")
 
+    def _news(self, points: Mapping[Any, Mapping[str, Any]]) -> dict[str, Any]:
+        """What the present child does not know yet of the history; all of it where it is new."""
+        known = self._told
+        if known is None or not known.keys() <= points.keys():
+            return {"history": list(points.values()), "known": 0}
+        new = [point for number, point in points.items() if known.get(number) != point]
+        return {"history": new, "known": len(known)}
+
     def _drop(self) -> None:
+        self._told = None
         if self._child is not None:
             self._child.close()
             self._child = None

@@ -1,7 +1,8 @@
 """The optimizer's own process: `python -m sdl.suggest.worker`, JSON lines in and out.
 
-Every request carries all that its answer depends on, so a worker started a moment ago answers like
-one that has run for weeks. The worker ends when its parent does (its input ends), leaves Ctrl-C to
+An answer depends on nothing but task, options, seed and history, so a worker started a moment ago
+answers like one that has run for weeks. Only what is new of the history is sent, to a worker that
+has the rest. The worker ends when its parent does (its input ends), leaves Ctrl-C to
 the parent, and lets the instruments' process go first.
 """
 
@@ -17,13 +18,34 @@ from pathlib import Path
 from typing import IO, Any
 
 from sdl.plugins import load
-from sdl.space import Objective, Space
 from sdl.suggest import Optimizer, Predicts, WarmsUp
+from sdl.task import Task
 
 
-def answer(request: Mapping[str, Any]) -> dict[str, Any]:
+class Memory:
+    """The history as it was sent so far, and the optimizer that was told of it."""
+
+    def __init__(self) -> None:
+        self._points: dict[Any, Any] = {}
+        self._optimizer: Optimizer | None = None
+
+    def optimizer(self, request: Mapping[str, Any]) -> Optimizer:
+        """Return the optimizer with all of the history; one that is `incremental` is kept."""
+        new: list[Any] = request["history"]
+        if request["known"] != len(self._points) or request["known"] == 0:
+            self._points, self._optimizer = {}, None
+        self._points |= {point["_id"]: point for point in new}
+        if self._optimizer is None or not getattr(self._optimizer, "incremental", False):
+            self._optimizer = _optimizer(request)
+            new = list(self._points.values())
+        if new:
+            self._optimizer.ingest(new)
+        return self._optimizer
+
+
+def answer(request: Mapping[str, Any], memory: Memory) -> dict[str, Any]:
     """Do what one request asks."""
-    optimizer = _optimizer(request)
+    optimizer = memory.optimizer(request)
     match request["ask"]:
         case "warm_up":
             if isinstance(optimizer, WarmsUp):
@@ -32,11 +54,9 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
         case "leave_one_out":
             if not isinstance(optimizer, Predicts):
                 return {"predictions": []}
-            optimizer.ingest(request["history"])
             return {"predictions": optimizer.leave_one_out()}
         case "suggest":
-            optimizer.ingest(request["history"])
-            points = optimizer.suggest(request["n"])
+            points = optimizer.suggest(request["n"], **request["context"])
             return {"points": points, "provenance": optimizer.provenance}
         case other:
             raise ValueError(f"the optimizer's process knows no request {other!r}")
@@ -45,8 +65,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
 def _optimizer(request: Mapping[str, Any]) -> Optimizer:
     folder = Path(request["folder"]) if request["folder"] is not None else None
     return load("optimizers", request["optimizer"], folder)(
-        Space.model_validate(request["space"]),
-        {name: Objective.model_validate(o) for name, o in request["objectives"].items()},
+        Task.model_validate(request["task"]),
         seed=request["seed"],
         **request["options"],
     )
@@ -62,13 +81,15 @@ def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
         os._exit(0)  # the parent is gone, and with it whoever wanted the answer being computed
 
     threading.Thread(target=read, daemon=True, name="requests").start()
+    memory = Memory()
     while True:
         request = json.loads(lines.get())
         try:
-            reply = answer(request)
+            reply = answer(request, memory)
             text = json.dumps({"id": request["id"], **reply}, allow_nan=False)
         except Exception as error:  # noqa: BLE001 (plug-ins raise anything; the parent is told)
             traceback.print_exc()
+            memory = Memory()  # the parent sends all of it again
             message = str(error) or repr(error)
             text = json.dumps({"id": request["id"], "error": message, "kind": type(error).__name__})
         replies.write(text.encode() + b"\n")

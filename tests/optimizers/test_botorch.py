@@ -16,6 +16,7 @@ from sdl.optimizers._success import Success
 from sdl.optimizers.botorch import BoTorch
 from sdl.optimizers.sobol import Sobol
 from sdl.space import Objective, Point, Space
+from sdl.task import Task
 
 UNIT = {"low": 0.0, "high": 1.0}
 UP = {"y": Objective(direction="maximize")}
@@ -41,7 +42,7 @@ def campaign(
     history: list[dict[str, Any]] = []
     asked = None
     for trial in range(n):
-        asked = optimizer(s, wanted, seed=5, **options)
+        asked = optimizer(Task.of(s, wanted), seed=5, **options)
         asked.ingest(history)
         point = asked.suggest(1)[0]
         assert s.check(point) == []
@@ -60,7 +61,7 @@ def bowl(p: Any) -> float:
 
 
 def start(s: Space = SQUARE, n: int = 8) -> list[dict[str, Any]]:
-    return told(Sobol(s, DOWN, seed=1).suggest(n), bowl)
+    return told(Sobol(Task.of(s, DOWN), seed=1).suggest(n), bowl)
 
 
 def ask(
@@ -70,7 +71,7 @@ def ask(
     n: int = 1,
     **more: Any,
 ) -> tuple[list[Point], BoTorch]:
-    optimizer = BoTorch(s, wanted, seed=5, **{**FAST, **more})
+    optimizer = BoTorch(Task.of(s, wanted), seed=5, **{**FAST, **more})
     optimizer.ingest(history)
     return optimizer.suggest(n), optimizer
 
@@ -137,7 +138,7 @@ def test_the_same_history_gives_the_same_suggestion_in_any_order() -> None:
 
 def test_a_point_told_again_replaces_the_earlier() -> None:
     history = start()
-    optimizer = BoTorch(SQUARE, DOWN, seed=5, **FAST)
+    optimizer = BoTorch(Task.of(SQUARE, DOWN), seed=5, **FAST)
     optimizer.ingest([{**t, "_state": "pending"} for t in history])
     optimizer.ingest(history)
     assert optimizer.suggest(1) == ask(SQUARE, DOWN, history)[0]
@@ -196,7 +197,7 @@ def test_every_kind_of_parameter_keeps_its_constraints(
     parameters: dict[str, Any], constraints: list[str]
 ) -> None:
     s = space(parameters, *constraints)
-    history = told(Sobol(s, DOWN, seed=1).suggest(9), bowl)
+    history = told(Sobol(Task.of(s, DOWN), seed=1).suggest(9), bowl)
     points, optimizer = ask(s, DOWN, history, 2)
     assert [s.check(p) for p in points] == [[], []]
     assert optimizer.provenance["generator"] == "botorch"
@@ -292,7 +293,7 @@ def test_leave_one_out_predicts_each_trial_from_the_others() -> None:
 )
 def test_a_wrong_option_says_what_is_allowed(options: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        BoTorch(SQUARE, UP, seed=0, **options)
+        BoTorch(Task.of(SQUARE, UP), seed=0, **options)
 
 
 def test_nothing_is_compiled_at_the_first_suggestion(tmp_path: Path) -> None:

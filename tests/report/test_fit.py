@@ -29,7 +29,7 @@ def lab_optimizer(tmp_path: Path) -> Callable[[str], Path]:
         (tmp_path / "optimizers" / "mine.py").write_text(
             "import time\n"
             "class mine:\n"
-            "    def __init__(self, space, objectives, *, seed, **options):\n"
+            "    def __init__(self, task, *, seed, **options):\n"
             "        self.points = []\n"
             "    def ingest(self, points):\n"
             "        self.points += points\n"

@@ -15,6 +15,7 @@ from sdl.clock import new_loop
 from sdl.errors import OptimizerError
 from sdl.space import Objective, Space
 from sdl.suggest.process import OptimizerProcess
+from sdl.task import Task
 
 SPACE = Space.model_validate(
     {"parameters": {"a": {"low": 0.0, "high": 1.0}, "b": {"low": 0.0, "high": 1.0}}}
@@ -36,13 +37,13 @@ PLUGIN = """
 import os, sys, time
 class Odd:
     provenance = {}
-    def __init__(self, space, objectives, *, seed, **options):
+    def __init__(self, task, *, seed, **options):
         self.points = []
         if "bad" in options:
             raise ValueError("bad must be good")
     def ingest(self, points):
         self.points += points
-    def suggest(self, n):
+    def suggest(self, n, pending=()):
         HERE
         return [{"a": 0.25, "b": len(self.points) / 100}] * n
 """
@@ -57,7 +58,7 @@ def lab(folder: Path, here: str) -> dict[str, Any]:
 
 
 def process(name: str, folder: Path | None = None, **options: Any) -> OptimizerProcess:
-    return OptimizerProcess(name, SPACE, WANTED, seed=3, folder=folder, **options)
+    return OptimizerProcess(name, Task.of(SPACE, WANTED), seed=3, folder=folder, **options)
 
 
 def once(folder: Path, trouble: str) -> str:
@@ -280,13 +281,15 @@ def in_a_parent(
     script = (
         "import asyncio, json, sys\n"
         "from sdl.space import Objective, Space\n"
+        "from sdl.task import Task\n"
         "from sdl.suggest.process import OptimizerProcess\n"
         "from pathlib import Path\n"
         "async def run():\n"
         f"    space = Space.model_validate(json.loads({SPACE.model_dump_json()!r}))\n"
         "    wanted = {'y': Objective(direction='minimize')}\n"
         f"    folder = Path({str(named['folder'])!r})\n"
-        "    async with OptimizerProcess('odd:Odd', space, wanted, folder=folder) as optimizer:\n"
+        "    task = Task.of(space, wanted)\n"
+        "    async with OptimizerProcess('odd:Odd', task, folder=folder) as optimizer:\n"
         "        await optimizer.warm_up()\n"
         "        print(optimizer.pid, flush=True)\n"
         "        await optimizer.suggest(1, [])\n"
