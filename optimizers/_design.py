@@ -8,10 +8,12 @@ the constraints leave to it, found by linear programming; which parameter comes 
 import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import product
+from itertools import islice, product
 from typing import TYPE_CHECKING
 
 from sdl.errors import OptimizerError
+from sdl.mixture import Mixture
+from sdl.optimizers._history import same
 from sdl.space import Categorical, Continuous, Integer, Ordinal, Point, Space
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ PROBE = 1024  # points of the sequence that decide whether rejection is affordab
 ENOUGH = 32  # of them
 PATIENCE = 4096  # points without a new one after which the sequence counts as exhausted
 PATIENCE_FILLING = 128  # the same where each costs some linear programs
+FEW = 32  # points that are filled for a search to begin from
 COUNTABLE = 10_000  # a discrete space up to this size is enumerated when it matters
 
 
@@ -36,11 +39,15 @@ class Design:
 
         :param start: place in the sequence to begin at.
         """
+        if self._space.candidates is not None:
+            rows = self.everything or []
+            yield from (rows[i] for i in self._shuffled(len(rows))[start:])
+            return
         seen: set[tuple[object, ...]] = set()
         since_new = 0
         for index, fractions in enumerate(self._sequence(start), start):
             if self.rejects:
-                point = self._space.from_unit(self._levels(fractions))[0]
+                point = self._drawn(fractions, index)
             else:
                 point = self._fill(fractions[0].tolist(), index)
             key = self.key(point)
@@ -83,7 +90,10 @@ class Design:
 
     @cached_property
     def everything(self) -> list[Point] | None:
-        """All feasible points of a discrete space of moderate size, else None."""
+        """All feasible points of a table, or of a discrete space of moderate size, else None."""
+        if self._space.candidates is not None:
+            rows = self._space.candidates.points(self._space.parameters)
+            return [row for row in rows if not self._space.check(row)]
         levels: list[Sequence[float | int | str]] = []
         for parameter in self._space.parameters.values():
             if isinstance(parameter, Continuous):
@@ -95,11 +105,14 @@ class Design:
         points = [dict(zip(self._space.names, p, strict=True)) for p in product(*levels)]
         return [point for point in points if not self._space.check(point)]
 
+    def _shuffled(self, count: int) -> list[int]:
+        import numpy as np
+
+        return np.random.default_rng(self._seed).permutation(count).tolist()
+
     def key(self, point: Point) -> tuple[object, ...]:
         """What two points that count as the same have in common."""
-        return tuple(
-            round(u, 6) + 0.0 for u in self._space.to_unit([self._space.round(point)])[0].tolist()
-        )
+        return same(self._space, point)
 
     @cached_property
     def rejects(self) -> bool:
@@ -110,7 +123,7 @@ class Design:
         for index, fractions in enumerate(self._sequence()):
             if feasible >= ENOUGH or index >= PROBE:
                 break
-            feasible += not self._space.check(self._space.from_unit(self._levels(fractions))[0])
+            feasible += not self._space.check(self._drawn(fractions, index))
         return feasible >= ENOUGH
 
     def _sequence(self, start: int = 0) -> Iterator["NDArray[np.float64]"]:
@@ -140,6 +153,47 @@ class Design:
             level = (units[:, column] * count).astype(int).clip(0, count - 1)
             units[:, column] = level if isinstance(parameter, Categorical) else level / (count - 1)
         return units
+
+    def _drawn(self, fractions: "NDArray[np.float64]", index: int) -> Point:
+        point = self._space.from_unit(self._levels(fractions))[0]
+        for mixture in self._space.mixtures:
+            self._blend(mixture, point, fractions[0], index)
+        return point
+
+    def _blend(
+        self, mixture: Mixture, point: Point, fractions: "NDArray[np.float64]", index: int
+    ) -> None:
+        """Replace amounts by ones that add up: evenly spread over who is present, and how much."""
+        columns = [self._space.names.index(name) for name in mixture.of]
+        ends = [_bounds(self._space.parameters[name]) for name in mixture.of]
+        shares = [-math.log(max(float(fractions[c]), 1e-12)) for c in columns]
+        count = len(shares)
+        if mixture.at_most is not None or mixture.minimum > 0:
+            count = 1 + index % mixture.most
+        order = sorted(range(len(shares)), key=lambda i: -shares[i])
+        present = set(order[:count]) | {i for i, (low, _) in enumerate(ends) if low > 0}
+        floors = [
+            max(low, mixture.minimum) if i in present else 0.0 for i, (low, _) in enumerate(ends)
+        ]
+        amounts = list(floors)
+        free = set(present)
+        for _ in range(len(shares)):  # whoever is full passes on what is left
+            left = mixture.total - math.fsum(amounts)
+            weight = math.fsum(shares[i] for i in free)
+            if left <= 0 or not free or weight <= 0:
+                break
+            for i in list(free):
+                amounts[i] += left * shares[i] / weight
+                if amounts[i] >= ends[i][1]:
+                    amounts[i] = ends[i][1]
+                    free.discard(i)
+        for name, amount in zip(mixture.of, amounts, strict=True):
+            point[name] = amount
+
+    @cached_property
+    def few(self) -> list[Point]:
+        """Allowed points where each costs some linear programs; else none."""
+        return [] if self.rejects else list(islice(self.points(), FEW))
 
     def _fill(self, fractions: list[float], index: int) -> Point:
         from scipy.optimize import linprog

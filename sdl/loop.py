@@ -65,8 +65,10 @@ class ClosedLoop:
         self._in_flight: dict[int, int] = {}  # trial → station
         self._live: dict[int, TrialRun] = {}
         self._paused: str | None = None
+        self._done: Ending | None = None  # since hardly anything is left to be gained
         self._failed_now = 0  # trials that failed one after the other since this start
         self._broken: JournalError | None = None
+        self._ended_first: list[Trial] = []
         self._stopping = asyncio.Event()
 
     async def run(self) -> Ending:
@@ -212,6 +214,8 @@ class ClosedLoop:
             return _spent(f"{budget.hours:g} hours", counted)
         if budget.until and any(self._reached(t) for t in counted):
             return Ending("the target is reached")
+        if self._done is not None:
+            return self._done
         last = counted[-campaign.failures_in_a_row :]
         failures = [t for t in last if t.state is TrialState.FAILED]
         if len(failures) == campaign.failures_in_a_row and self._failed_now >= len(failures):
@@ -249,7 +253,9 @@ class ClosedLoop:
         activity = self._journal.set_activity
         self._post(activity, "optimizer", {"doing": "suggesting"}, time=clock.now())
         context = await self._context()
-        asking = asyncio.create_task(self._optimizer.suggest(1, self._history(), context))
+        asking = asyncio.create_task(
+            self._optimizer.suggest(1, self._history(), context, forecast=self._wanted())
+        )
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -263,6 +269,9 @@ class ClosedLoop:
         provenance = {**suggestion.provenance, "seconds": round(clock.monotonic() - began, 3)}
         if context:
             provenance[CONTEXT] = context
+        if why := self._nothing_left(provenance.get("forecast")):
+            self._done = Ending(why)
+            return None
         trials = await self._shared.writer.write(
             self._journal.suggest,
             self._campaign.campaign,
@@ -271,6 +280,26 @@ class ClosedLoop:
         )
         assert trials is not None  # only what is kept for later is not there yet
         return trials[0]
+
+    def _wanted(self) -> dict[str, Any] | None:
+        """What the optimizer is to forecast; None: nothing asks for it."""
+        campaign, budget = self._campaign, self._campaign.budget
+        if campaign.stop is None and not budget.until:
+            return None
+        wanted = {"until": dict(budget.until)} | (campaign.stop.wanted() if campaign.stop else {})
+        if budget.trials is not None:
+            ended = [t for t in self._trials() if t.state in COUNTED]
+            wanted["trials"] = budget.trials - len(ended)
+        return wanted
+
+    def _nothing_left(self, forecast: Any) -> str:
+        """Why the stopping rule ends the campaign; empty: it does not."""
+        rule = self._campaign.stop
+        if rule is None or not isinstance(forecast, Mapping):
+            return ""
+        before = [t.suggestion.get("forecast") for t in self._trials()]
+        told = [f for f in before if isinstance(f, Mapping)]
+        return rule.done([*told, forecast], len(self._campaign.parameters))
 
     async def _context(self) -> dict[str, Any]:
         """Read what cannot be chosen: now, before a point is chosen for it."""
@@ -423,7 +452,12 @@ class ClosedLoop:
     # -- the record -------------------------------------------------------------------------------
 
     def _trials(self, *states: TrialState) -> list[Trial]:
-        return self._journal.trials(self._campaign.campaign, states or None)
+        """Trials in these states (default: all); those that ended at the start are read once."""
+        known = self._ended_first
+        later = self._journal.trials(self._campaign.campaign, after=len(known))
+        while later and later[0].state in ENDED and later[0].number == len(known) + 1:
+            known.append(later.pop(0))
+        return [t for t in (*known, *later) if not states or t.state in states]
 
     def _post(self, write: Callable[..., Any], *args: Any, **details: Any) -> None:
         self._shared.writer.post(write, *args, **details)

@@ -40,7 +40,12 @@ def find(options: Namespace) -> Place:
     else:
         words = files.read(target)
         campaign = _text(words, "campaign")
-        lab = lab or target.parent / (_text(words, "lab") or "lab.yaml")
+        beside = target.parent / (_text(words, "lab") or "lab.yaml")
+        by_hand = target.parent / f"{campaign}.db"
+        if words.data.get("plan") is None and lab is None and not options.journal:
+            if by_hand.is_file() and not beside.is_file():
+                return Place(str(by_hand), campaign, target.parent, beside)
+        lab = lab or beside
     if options.journal:
         folder = target if target.is_dir() else target.parent
         return Place(options.journal, campaign, folder, lab)

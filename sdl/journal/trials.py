@@ -101,12 +101,19 @@ class Trials(Store):
             append(connection, "trial", trial.id, body, time=time, who=who)
         return moved
 
-    def trials(self, campaign: str, states: Collection[TrialState] | None = None) -> list[Trial]:
-        """The trials of a campaign by number: all, or those in one of `states`."""
+    def trials(
+        self, campaign: str, states: Collection[TrialState] | None = None, *, after: int = 0
+    ) -> list[Trial]:
+        """The trials of a campaign by number: all, or those in one of `states`.
+
+        :param after: only those with a higher number.
+        """
         with self._read(f"trials of {campaign}") as connection:
             query = select(trials).where(
                 trials.c.campaign_id == self._campaign_id(connection, campaign)
             )
+            if after:
+                query = query.where(trials.c.number > after)
             if states is not None:
                 query = query.where(trials.c.state.in_([TrialState(s).value for s in states]))
             rows = connection.execute(query.order_by(trials.c.number)).mappings()

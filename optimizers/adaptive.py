@@ -1,0 +1,150 @@
+"""Bayesian optimization that fits itself to the task: what campaigns use by default."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from sdl.errors import ConfigError
+from sdl.optimizers._design import Design
+from sdl.optimizers._history import History, option, versions
+from sdl.space import Point
+from sdl.task import Task
+
+OPTIONS = "initial, raw_samples, restarts, outliers, device"
+
+
+class Adaptive:
+    """Gaussian processes of all outcomes and failures, and the acquisition that the task wants.
+
+    :param initial: trials of the Sobol start, which goes on until two have completed; default
+        d + 2, from 4 to 12, and no more than a quarter of the budget.
+    :param raw_samples: points that are scored before the search climbs.
+    :param restarts: points from which it climbs.
+    :param outliers: whether outcomes that all others contradict are heeded less.
+    :param device: "auto" takes a GPU where there is one. Suggestions are the same again on the same
+        kind of device only.
+    """
+
+    incremental = True
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        seed: int,
+        initial: int | None = None,
+        raw_samples: int = 384,
+        restarts: int = 6,
+        outliers: bool = True,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+        **unknown: Any,
+    ) -> None:
+        if unknown:
+            raise ConfigError(
+                f"adaptive: unknown option {', '.join(unknown)}; options are: {OPTIONS}"
+            )
+        if device not in ("auto", "cpu", "cuda"):
+            raise ConfigError(f"adaptive: device must be auto, cpu or cuda, not {device!r}")
+        if not isinstance(outliers, bool):
+            raise ConfigError(f"adaptive: outliers must be true or false, not {outliers!r}")
+        default = min(max(task.space.dimension + 2, 4), 12)
+        if task.trials is not None:
+            default = max(min(default, task.trials // 4), 2)
+        self._initial = (
+            default if initial is None else option("initial", initial, 2, 10_000, "adaptive")
+        )
+        self._raw = option("raw_samples", raw_samples, 8, 100_000, "adaptive")
+        self._restarts = option("restarts", restarts, 1, 1000, "adaptive")
+        self._task, self._seed = task, seed
+        self._outliers, self._device = outliers, device
+        self._history = History(task)
+        self._design = Design(task.space, seed)
+        self._provenance: dict[str, Any] = {}
+        self._made: Any = None
+
+    def ingest(self, points: Sequence[Mapping[str, Any]]) -> None:
+        """Take in points; a known `_id` is replaced (see `sdl.suggest.Optimizer`)."""
+        self._history.ingest(points)
+
+    def suggest(
+        self, n: int, pending: Sequence[Mapping[str, Any]] = (), **context: Any
+    ) -> list[Point]:
+        """Return `n` points, new ones where the space allows it."""
+        self._history.pend(pending)
+        why = self._why_sobol()
+        points: list[Point] = []
+        made: dict[str, Any] = {"generator": "sobol", "notes": [why]}
+        if why is None:
+            points, made = self._proposer.propose(self._history, n, context)
+        notes = list(made["notes"])
+        if len(points) < n:
+            tried = self._history.points() + points
+            place = len(self._history) + len(points)
+            more, fresh = self._design.next(n - len(points), place, tried)
+            if points or why is None:
+                notes.append(f"the last {len(more)} of {n} come from the Sobol sequence")
+            if not fresh:
+                notes.append("every point of the space was tried; some are repeated")
+            points += more
+        self._provenance = {
+            **made,
+            "seed": self._seed,
+            "history": self._history.summary(),
+            "notes": notes,
+            "versions": versions("botorch", "torch", "scipy"),
+        }
+        return points
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return self._provenance
+
+    def warm_up(self) -> None:
+        """Import torch and what the first modelled suggestion needs besides."""
+        from sdl.optimizers import _adapt  # noqa: F401
+
+    def leave_one_out(self) -> list[dict[str, Any]]:
+        """Predict each completed trial from the others, hyperparameters fitted to all.
+
+        :return: see `sdl.suggest.Predicts`; empty with fewer than three completed trials.
+        """
+        if len(self._history.ids("completed")) < 3:
+            return []
+        models = self._proposer.models(self._history)
+        predictions: list[dict[str, Any]] = []
+        for name, model in {**models.objectives, **models.constrained}.items():
+            objective = self._task.objectives.get(name)
+            sign = 1.0 if objective is None else objective.sign
+            means, sds = model.leave_one_out()
+            records = [models.completed[i] for i in models.rows(name)]
+            predictions += [
+                {
+                    "_id": record["_id"],
+                    "objective": name,
+                    "observed": float(record[name]),
+                    "mean": sign * float(mean),
+                    "sd": float(sd),
+                }
+                for record, mean, sd in zip(records, means, sds, strict=True)
+            ]
+        return predictions
+
+    @property
+    def _proposer(self) -> Any:
+        if self._made is None:
+            from sdl.optimizers._adapt import Proposer
+            from sdl.optimizers._climb import Effort
+
+            effort = Effort(self._raw, self._restarts)
+            self._made = Proposer(
+                self._task, self._design, self._seed, effort, self._device, self._outliers
+            )
+        return self._made
+
+    def _why_sobol(self) -> str | None:
+        """Say why there is no model yet, or return None."""
+        completed = len(self._history.ids("completed"))
+        if completed < 2:
+            return f"{completed} completed trials are too few for a model"
+        if len(self._history.ids()) < self._initial:
+            return f"initial design: {len(self._history.ids())} of {self._initial} trials"
+        return None
