@@ -28,11 +28,13 @@ from sdl.optimizers._gaussian import NUMERICAL, GaussianProcess
 from sdl.optimizers._history import History, number
 from sdl.optimizers._models import Models
 from sdl.optimizers._outcome import Fits, Outcome
+from sdl.optimizers._transfer import Earlier
 from sdl.space import Categorical, Continuous, Integer, Point
 from sdl.task import Fidelity, Task
 
 MOST_EXACT = 4  # objectives up to which the hypervolume is taken
 GOOD = 6  # trials around which one looks
+BEYOND = 0.5  # of the front's range: how far beyond its end the reference point lies
 LIKELY = 0.5  # P(feasible) from which on a trial counts as one that may be the best
 Units = NDArray[np.float64]
 
@@ -47,27 +49,37 @@ class Proposer:
     effort: Effort = field(default_factory=Effort)
     device: str = "auto"
     outliers: bool = True
+    earlier: Sequence[Mapping[str, Any]] = ()
+    """Points of earlier campaigns."""
     _fits: Fits = field(default_factory=Fits)
+    _taught: Earlier | None = None
 
     def propose(
-        self, history: History, n: int, context: Mapping[str, Any]
+        self, history: History, n: int, context: Mapping[str, Any], *, young: bool = False
     ) -> tuple[list[Point], dict[str, Any]]:
-        """Return up to `n` suggestions and their provenance; fewer where no more can be made."""
+        """Return up to `n` suggestions and their provenance; fewer where no more can be made.
+
+        :param young: own trials alone are too few for a model: make none that is not taught.
+        """
         step = _seed_of(self.seed, len(history))
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # how sums are rounded depends on the number of threads
         try:
-            return self._propose(history, n, context, step)
+            return self._propose(history, n, context, step, young)
         finally:
             torch.set_num_threads(threads)
 
     def models(self, history: History) -> Models:
         """Fit all models of a history."""
         encoding = Encoding(self.task, _device(self.device))
-        return Models(self.task, encoding, history, self._fits, outliers=self.outliers)
+        if self.earlier and self._taught is None:
+            self._taught = Earlier(self.task, encoding, self.earlier, self._fits)
+        return Models(
+            self.task, encoding, history, self._fits, outliers=self.outliers, earlier=self._taught
+        )
 
     def _propose(
-        self, history: History, n: int, context: Mapping[str, Any], step: int
+        self, history: History, n: int, context: Mapping[str, Any], step: int, young: bool
     ) -> tuple[list[Point], dict[str, Any]]:
         points: list[Point] = []
         models = self.models(history)
@@ -75,6 +87,9 @@ class Proposer:
         made["device"] = str(models.encoding.device)
         excluded: set[tuple[object, ...]] = {*history.keys()}
         pending = [dict(r) for r in history.records("pending")]
+        if young and not models.taught:
+            made["notes"].append("earlier campaigns say too little; initial design")
+            return [], {**made, "generator": "sobol"}
         try:
             made["model"] = models.described()
             made["choice"] = reasons(self.task, models, self.design)
@@ -196,13 +211,11 @@ class Asked:
                 gain, told, order = self._gain(places[torch.as_tensor(feasible)])
                 gain = self._informative(gain)
                 rows = np.flatnonzero(feasible)[order]
-                rows = rows[rows < len(self._models.units)]
-                good = self._models.units[rows[:GOOD]]
+                good = self._good(rows)
         if gain is None and len(places):
             value = certainty(places).detach().cpu().numpy() if certainty else np.zeros(len(places))
             order = np.argsort(-value, kind="stable")
-            order = order[order < len(self._models.units)]
-            good = self._models.units[order[:GOOD]]
+            good = self._good(order)
         fixed = {self._encoding.names.index(n): v for n, v in self._context.items()}
         target = Target(
             self._encoding,
@@ -213,6 +226,15 @@ class Asked:
         )
         name = "log P(feasible)" if gain is None else gain.name
         return target, good, {"name": name, "pending": len(self._pending), **told}
+
+    def _good(self, rows: NDArray[np.int64]) -> Units:
+        """Unit coordinates of the first of these places that were trials."""
+        units = self._models.units
+        if not len(units) and self._models.earlier:
+            units = self._encoding.units(self._models.earlier.allowed)
+            for column, value in self._context.items():
+                units[:, self._encoding.names.index(column)] = value
+        return units[rows[rows < len(units)][:GOOD]]
 
     # -- what is known ----------------------------------------------------------------------------
 
@@ -233,6 +255,8 @@ class Asked:
     def _places(self) -> Tensor:
         """All trials and pending points as they would be now, and at the target fidelity."""
         records = [*self._models.completed, *self._pending]
+        if not self._models.completed and self._models.earlier:
+            records = [*self._models.earlier.allowed, *records]  # the best of these is to be beaten
         fidelity = self._task.fidelity
         if fidelity is not None:
             records = [{**r, fidelity.parameter: fidelity.target} for r in records]
@@ -344,16 +368,22 @@ class Asked:
         return HypervolumeImprovement(kept, fronts), told, order
 
     def _reference(self, means: Tensor) -> Tensor:
-        """Thresholds, and where there is none what BoTorch infers from the front."""
-        from botorch.utils.multi_objective.hypervolume import infer_reference_point
+        """Thresholds; where there is none, beyond the front's worst by a share of its range.
+
+        A reference point at the front's end would see no gain in making the front longer.
+        """
         from botorch.utils.multi_objective.pareto import is_non_dominated
 
-        inferred = infer_reference_point(means[is_non_dominated(means)])
+        front = means[is_non_dominated(means)]
+        ideal, nadir = front.max(0).values, front.min(0).values
+        worst, spread = means.min(0).values, means.max(0).values - means.min(0).values
+        width = torch.where(ideal > nadir, ideal - nadir, spread)
+        reference = torch.maximum(nadir - BEYOND * width, worst - 0.1 * width)
         for k, (name, objective) in enumerate(self._task.objectives.items()):
             if objective.threshold is not None:
                 model = self._models.objectives[name]
-                inferred[k] = model.to_model(objective.sign * objective.threshold)
-        return inferred
+                reference[k] = model.to_model(objective.sign * objective.threshold)
+        return reference
 
     def _composite(
         self, gps: Sequence[GaussianProcess], places: Tensor
@@ -501,7 +531,7 @@ def _desirability(
 
 def _narrowed(gp: GaussianProcess, count: int) -> GaussianProcess:
     """Keep some of the alternatives."""
-    narrow = object.__new__(GaussianProcess)
+    narrow = object.__new__(type(gp))
     narrow.__dict__.update(gp.__dict__)
     narrow._y = gp._y[:, :count]  # noqa: SLF001
     narrow._mean = gp._mean[:count]  # noqa: SLF001

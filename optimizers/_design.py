@@ -12,9 +12,10 @@ from itertools import islice, product
 from typing import TYPE_CHECKING
 
 from sdl.errors import OptimizerError
+from sdl.library import Library
 from sdl.mixture import Mixture
 from sdl.optimizers._history import same
-from sdl.space import Categorical, Continuous, Integer, Ordinal, Point, Space
+from sdl.space import Categorical, Continuous, Integer, Ordinal, Parameter, Point, Space
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,6 +99,11 @@ class Design:
         for parameter in self._space.parameters.values():
             if isinstance(parameter, Continuous):
                 return None
+            if isinstance(parameter, Library):
+                if len(parameter.index) > COUNTABLE:
+                    return None
+                levels.append([parameter.index[row] for row in range(len(parameter.index))])
+                continue
             categorical = isinstance(parameter, Categorical)
             levels.append(parameter.choices if categorical else parameter.levels)
         if math.prod(map(len, levels)) > COUNTABLE:
@@ -145,13 +151,10 @@ class Design:
         for column, parameter in enumerate(self._space.parameters.values()):
             if isinstance(parameter, Continuous):
                 continue
-            count = (
-                len(parameter.choices)
-                if isinstance(parameter, Categorical)
-                else len(parameter.levels)
-            )
+            unordered = isinstance(parameter, Categorical | Library)
+            count = _choices(parameter) if unordered else len(parameter.levels)
             level = (units[:, column] * count).astype(int).clip(0, count - 1)
-            units[:, column] = level if isinstance(parameter, Categorical) else level / (count - 1)
+            units[:, column] = level if unordered else level / (count - 1)
         return units
 
     def _drawn(self, fractions: "NDArray[np.float64]", index: int) -> Point:
@@ -199,7 +202,7 @@ class Design:
         from scipy.optimize import linprog
 
         parameters = self._space.parameters
-        numeric = [n for n, p in parameters.items() if not isinstance(p, Categorical)]
+        numeric = [n for n, p in parameters.items() if not isinstance(p, Categorical | Library)]
         bounds = {n: _bounds(parameters[n]) for n in numeric}
         rows, limits, equal_rows, equal_limits = [], [], [], []
         for c in self._space.linear:
@@ -234,22 +237,26 @@ class Design:
                 bounds[name] = (value, value)
         point: Point = {n: bounds[n][0] for n in numeric}
         for name, parameter in parameters.items():
-            if isinstance(parameter, Categorical):
-                count = len(parameter.choices)
-                point[name] = parameter.choices[min(int(fraction[name] * count), count - 1)]
+            if isinstance(parameter, Categorical | Library):
+                count = _choices(parameter)
+                point[name] = parameter.from_unit(min(int(fraction[name] * count), count - 1))
         return self._space.round({name: point[name] for name in parameters})
 
 
-def _bounds(parameter: Continuous | Integer | Ordinal | Categorical) -> tuple[float, float]:
+def _choices(parameter: Categorical | Library) -> int:
+    return len(parameter.choices if isinstance(parameter, Categorical) else parameter.index)
+
+
+def _bounds(parameter: Parameter) -> tuple[float, float]:
     if isinstance(parameter, Ordinal):
         return parameter.values[0], parameter.values[-1]
-    if isinstance(parameter, Categorical):
-        raise TypeError("a categorical parameter has no bounds")
+    if isinstance(parameter, Categorical | Library):
+        raise TypeError("choices have no bounds")
     return parameter.low, parameter.high
 
 
 def _within(
-    parameter: Continuous | Integer | Ordinal | Categorical,
+    parameter: Parameter,
     low: float,
     high: float,
     fraction: float,

@@ -9,7 +9,7 @@ columns of one parameter form a group, which shares a length scale.
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sdl.errors import OptimizerError
+from sdl.library import Library
 from sdl.space import Categorical, Continuous, Integer, Ordinal, Parameter, Point
 from sdl.task import Task
 
+MOST_ROWS = 20_000  # of a library beside other parameters
+LANDMARKS = 256  # rows from which the coordinates of fingerprints are made
+COMPONENTS = 32
 LISTED = 1000  # levels of an integer that are told apart
 
 Numeric = Continuous | Integer | Ordinal
@@ -142,4 +147,42 @@ def _embedding(parameter: Any) -> NDArray[np.float64]:
     """Return the embedded coordinates of each choice, one a row."""
     if isinstance(parameter, Categorical):
         return np.eye(len(parameter.choices)) / math.sqrt(2)
-    return parameter.embedding()
+    return _library_embedding(parameter)
+
+
+@lru_cache(maxsize=16)
+def _library_embedding(library: Library) -> NDArray[np.float64]:
+    """Return features of all rows such that the mean squared distance of two rows is 1.
+
+    Fingerprints become the leading coordinates of their Tanimoto kernel (Nyström, from evenly
+    spaced rows); of many columns the principal components are taken.
+
+    :raises OptimizerError: there are too many rows to be one parameter among others.
+    """
+    count = len(library.index)
+    if count > MOST_ROWS:
+        raise OptimizerError(
+            f"{library.library}: {count} rows are too many beside other parameters (at most "
+            f"{MOST_ROWS}); make the library the only parameter, or shorten it"
+        )
+    features = library.features_of(np.arange(count))
+    if library.fingerprint is not None:
+        bits = np.unpackbits(features, axis=1).astype(np.float32)
+        marks = bits[np.unique(np.linspace(0, count - 1, min(count, LANDMARKS)).astype(int))]
+        values, vectors = np.linalg.eigh(_tanimoto(marks, marks).astype(float))
+        kept = values > 1e-6 * values[-1]
+        x = _tanimoto(bits, marks).astype(float) @ (vectors[:, kept] / np.sqrt(values[kept]))
+    else:
+        x = features.astype(float)
+        x = (x - x.mean(0)) / np.maximum(x.std(0), 1e-12)
+    x = x - x.mean(0)
+    if x.shape[1] > COMPONENTS:
+        _, _, directions = np.linalg.svd(x, full_matrices=False)
+        x = x @ directions[:COMPONENTS].T
+    return x / math.sqrt(max(2.0 * float(x.var(0).sum()), 1e-12))
+
+
+def _tanimoto(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    both = a @ b.T
+    either = a.sum(1)[:, None] + b.sum(1) - both
+    return both / np.maximum(either, 1.0)

@@ -14,6 +14,7 @@ from sdl.optimizers._encoding import Encoding
 from sdl.optimizers._failures import Success
 from sdl.optimizers._history import History, number
 from sdl.optimizers._outcome import Fits, Observed, Outcome
+from sdl.optimizers._transfer import Earlier, Informed
 from sdl.space import Objective
 from sdl.task import Task
 
@@ -36,9 +37,10 @@ class Models:
         *,
         outliers: bool = True,
         most: int = LOCAL,
+        earlier: Earlier | None = None,
     ) -> None:
         self.task, self.encoding, self._history, self._fits = task, encoding, history, fits
-        self._outliers = outliers
+        self._outliers, self.earlier = outliers, earlier
         self.notes: list[str] = []
         completed = history.records("completed")
         units = encoding.units(completed)
@@ -90,6 +92,13 @@ class Models:
             if (model := self._outcome(name, objective.sign, objective)) is not None
         }
 
+    @property
+    def taught(self) -> bool:
+        """Whether earlier campaigns have a say in each objective."""
+        return len(self.objectives) == len(self.task.objectives) and all(
+            isinstance(model, Informed) for model in self.objectives.values()
+        )
+
     @cached_property
     def constrained(self) -> dict[str, Outcome]:
         """Models of the constrained outcomes, in their own direction."""
@@ -112,7 +121,7 @@ class Models:
     def _outcome(self, name: str, sign: float, objective: Objective | None) -> Outcome | None:
         rows = self.rows(name)
         if not len(rows):
-            return None
+            return self._informed(name, sign, objective, None, None)
         records = [self.completed[i] for i in rows]
         known = objective.noise if objective is not None else None
         sd = [number(r.get(f"{name}_sd")) for r in records]
@@ -126,13 +135,30 @@ class Models:
             self.encoding.groups,
             self.encoding.dimension,
             # several objectives are traded against each other in their own units
-            warped=objective is None or self._alone,
+            warped=self._warped(objective),
         )
         model = Outcome(observed, self._fits, outliers=self._outliers)
         if model.outliers:
             numbers = ", ".join(str(records[i]["_id"]) for i in model.outliers)
             self.notes.append(f"{name}: trials {numbers} contradict all others: heeded less")
-        return model
+        return self._informed(name, sign, objective, observed, model)
+
+    def _warped(self, objective: Objective | None) -> bool:
+        return objective is None or self._alone
+
+    def _informed(
+        self,
+        name: str,
+        sign: float,
+        objective: Objective | None,
+        observed: Observed | None,
+        plain: Outcome | None,
+    ) -> Outcome | None:
+        """Add what earlier campaigns teach, where that is of use."""
+        if self.earlier is None:
+            return plain
+        warped = self._warped(objective)
+        return self.earlier.informed(name, sign, observed, plain, warped=warped)
 
     @cached_property
     def successes(self) -> dict[str, Success]:
@@ -158,6 +184,8 @@ class Models:
         """Return all models as JSON, for provenance."""
         names = self.encoding.names
         parts = {n: m.described(names) for n, m in {**self.objectives, **self.constrained}.items()}
+        for name, weights in self.earlier.weights.items() if self.earlier else ():
+            parts[name]["transfer"] = weights
         for cause, success in self.successes.items():
             parts[f"P(not {cause})"] = success.described
         return parts

@@ -4,12 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from sdl.errors import ConfigError
+from sdl.library import Library
 from sdl.optimizers._design import Design
 from sdl.optimizers._history import History, option, versions
+from sdl.optimizers.library import LibraryScreening
 from sdl.space import Point
 from sdl.task import Task
 
-OPTIONS = "initial, raw_samples, restarts, outliers, device"
+SCREENED = "a library alone: all of its rows are screened (strategy library)"
+OPTIONS = "initial, raw_samples, restarts, outliers, device, transfer"
 
 
 class Adaptive:
@@ -22,9 +25,12 @@ class Adaptive:
     :param outliers: whether outcomes that all others contradict are heeded less.
     :param device: "auto" takes a GPU where there is one. Suggestions are the same again on the same
         kind of device only.
+    :param transfer: whether earlier campaigns' points (with `_campaign`) are learned from; which
+        ones are told is the runtime's choice (see `sdl.kinship`).
     """
 
     incremental = True
+    transfers = True
 
     def __init__(
         self,
@@ -36,6 +42,7 @@ class Adaptive:
         restarts: int = 6,
         outliers: bool = True,
         device: Literal["auto", "cpu", "cuda"] = "auto",
+        transfer: bool | Sequence[str] = True,
         **unknown: Any,
     ) -> None:
         if unknown:
@@ -44,6 +51,10 @@ class Adaptive:
             )
         if device not in ("auto", "cpu", "cuda"):
             raise ConfigError(f"adaptive: device must be auto, cpu or cuda, not {device!r}")
+        if isinstance(transfer, str) or not isinstance(transfer, bool | Sequence):
+            raise ConfigError(
+                f"adaptive: transfer must be true, false or a list of names, not {transfer!r}"
+            )
         if not isinstance(outliers, bool):
             raise ConfigError(f"adaptive: outliers must be true or false, not {outliers!r}")
         default = min(max(task.space.dimension + 2, 4), 12)
@@ -60,21 +71,32 @@ class Adaptive:
         self._design = Design(task.space, seed)
         self._provenance: dict[str, Any] = {}
         self._made: Any = None
+        self._transfer = transfer
+        self._earlier: list[Mapping[str, Any]] = []
+        self._screening = self._of_library(initial, device)
 
     def ingest(self, points: Sequence[Mapping[str, Any]]) -> None:
         """Take in points; a known `_id` is replaced (see `sdl.suggest.Optimizer`)."""
-        self._history.ingest(points)
+        own = [point for point in points if "_campaign" not in point]
+        (self._screening or self._history).ingest(own)
+        if self._transfer and len(own) < len(points):
+            self._earlier += [point for point in points if "_campaign" in point]
+            self._made = None
 
     def suggest(
         self, n: int, pending: Sequence[Mapping[str, Any]] = (), **context: Any
     ) -> list[Point]:
         """Return `n` points, new ones where the space allows it."""
+        if self._screening is not None:
+            points = self._screening.suggest(n, pending, **context)
+            self._provenance = {**self._screening.provenance, "choice": [SCREENED]}
+            return points
         self._history.pend(pending)
         why = self._why_sobol()
         points: list[Point] = []
         made: dict[str, Any] = {"generator": "sobol", "notes": [why]}
         if why is None:
-            points, made = self._proposer.propose(self._history, n, context)
+            points, made = self._proposer.propose(self._history, n, context, young=self._young())
         notes = list(made["notes"])
         if len(points) < n:
             tried = self._history.points() + points
@@ -100,6 +122,9 @@ class Adaptive:
 
     def warm_up(self) -> None:
         """Import torch and what the first modelled suggestion needs besides."""
+        if self._screening is not None:
+            self._screening.warm_up()
+            return
         from sdl.optimizers import _adapt  # noqa: F401
 
     def leave_one_out(self) -> list[dict[str, Any]]:
@@ -107,6 +132,8 @@ class Adaptive:
 
         :return: see `sdl.suggest.Predicts`; empty with fewer than three completed trials.
         """
+        if self._screening is not None:
+            return self._screening.leave_one_out()
         if len(self._history.ids("completed")) < 3:
             return []
         models = self._proposer.models(self._history)
@@ -128,6 +155,27 @@ class Adaptive:
             ]
         return predictions
 
+    def _of_library(self, initial: int | None, device: Any) -> LibraryScreening | None:
+        """What does the work where a library is all that is varied."""
+        task = self._task
+        (first, *others) = task.space.parameters.values()
+        extra = task.contexts or task.fidelity or task.costs.change
+        if others or extra or not isinstance(first, Library):
+            return None
+        return LibraryScreening(task, seed=self._seed, initial=initial, device=device)
+
+    def judge(self) -> dict[str, Any]:
+        """Judge the models (see `sdl.suggest.Judges`)."""
+        from sdl.optimizers._judge import judge
+
+        return judge(self._proposer, self._history)
+
+    def forecast(self, points: Sequence[Point], wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """Say what is left to be gained, and when (see `sdl.suggest.Forecasts`)."""
+        from sdl.optimizers._forecast import forecast
+
+        return forecast(self._proposer, self._history, points, wanted)
+
     @property
     def _proposer(self) -> Any:
         if self._made is None:
@@ -136,13 +184,28 @@ class Adaptive:
 
             effort = Effort(self._raw, self._restarts)
             self._made = Proposer(
-                self._task, self._design, self._seed, effort, self._device, self._outliers
+                self._task,
+                self._design,
+                self._seed,
+                effort,
+                self._device,
+                self._outliers,
+                self._earlier,
             )
         return self._made
+
+    def _young(self) -> bool:
+        """Whether own trials alone are too few for a model."""
+        few = len(self._history.ids("completed")) < 2
+        return few or len(self._history.ids()) < self._initial
 
     def _why_sobol(self) -> str | None:
         """Say why there is no model yet, or return None."""
         completed = len(self._history.ids("completed"))
+        if self._earlier and self._young():
+            if len(self._history.ids()) == 1:
+                return "a spread trial, by which earlier campaigns are judged"
+            return None
         if completed < 2:
             return f"{completed} completed trials are too few for a model"
         if len(self._history.ids()) < self._initial:

@@ -23,17 +23,20 @@ from pydantic import (
     Tag,
     field_serializer,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
-from sdl import binding, files, session
+from sdl import binding, files, modelversion, session
 from sdl.candidates import Candidates
 from sdl.errors import ConfigError, Problem
 from sdl.files import Document, Strict
 from sdl.lab import Lab, Name, Options, Title
+from sdl.library import Library
 from sdl.mixture import Mixture
 from sdl.results import Results
 from sdl.space import Constraint, Objective, Parameter, Space
+from sdl.stoprule import StopRule
 from sdl.task import Costs, Fidelity, OutcomeConstraint, Task
 
 if TYPE_CHECKING:
@@ -46,6 +49,14 @@ Paths = Annotated[
 ]
 """An instrument that all stations share, or one for each of them; mistakes are said once."""
 
+BY_HAND = "by hand"
+"""Stands in the record where a campaign has no plan, or no lab."""
+
+NO_PLAN = (
+    "is missing: name one to have a lab do the trials; to do them by hand, `sdl suggest` and "
+    "`sdl ingest` need none"
+)
+
 Station = dict[str, str]
 """Which instrument, or signal of one, each instrument argument of the plan is."""
 
@@ -53,7 +64,15 @@ Station = dict[str, str]
 class OptimizerEntry(Options):
     """Which optimizer proposes; other keys are its options."""
 
-    use: str = "botorch"
+    use: str = "adaptive"
+    promoted: bool = False
+    """Only the version that was promoted by `sdl evaluate --promote` may be used."""
+
+    @model_serializer(mode="wrap")
+    def _sparing(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """What is not asked for is not written: campaigns of an older sdl stay the same."""
+        words = dump(self)
+        return words if self.promoted else {k: v for k, v in words.items() if k != "promoted"}
 
 
 class ContextEntry(Strict):
@@ -96,7 +115,10 @@ class Campaign(Strict):
     """Space, objectives, plan, optimizer and budget: everything but the lab."""
 
     campaign: Title
-    plan: str | Callable[..., Any]
+    plan: str | Callable[..., Any] | None = None
+    """A plan by name: an entry point, or a file of `plans/` beside the lab file or this one (in
+    Python also the function). Without one, trials are done by hand: `sdl suggest`, `sdl ingest`."""
+
     recovery: str | Callable[..., Any] | None = None
     """A plan by name, run after a trial failed (flush, cool, discard), with the trial's arguments
     that it has too."""
@@ -127,6 +149,9 @@ class Campaign(Strict):
     costs: Costs = Costs()
     optimizer: OptimizerEntry = OptimizerEntry()
     budget: Budget
+    stop: StopRule | None = None
+    """Ends the campaign before its budget is spent: when hardly anything is left to be gained."""
+
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
     parallel: Annotated[int, Field(ge=1, le=100, strict=True)] = 1
     """How many trials may be in flight; instruments that they share they use in turn."""
@@ -193,9 +218,13 @@ class Campaign(Strict):
 
         :raises ValueError: one of them cannot be read.
         """
-        candidates = self.candidates and self.candidates.resolved(self.document.path.parent)
+        folder = self.document.path.parent
+        candidates = self.candidates and self.candidates.resolved(folder)
         return Space(
-            parameters=self.parameters,
+            parameters={
+                name: p.resolved(folder) if isinstance(p, Library) else p
+                for name, p in self.parameters.items()
+            },
             constraints=self.constraints,
             mixtures=self.mixtures,
             candidates=candidates,
@@ -221,6 +250,8 @@ class Campaign(Strict):
 
     @property
     def plan_name(self) -> str:
+        if self.plan is None:
+            return BY_HAND
         return self.plan if isinstance(self.plan, str) else self.plan.__qualname__
 
     @property
@@ -236,7 +267,19 @@ class Campaign(Strict):
 
     def problems(self, lab: Lab) -> Sequence[Problem]:
         """Everything in which the campaign does not fit the lab or the plan. Touches nothing."""
-        return binding.problems(self, lab)
+        found = [*binding.problems(self, lab), *self._unpromoted(lab)]
+        if self.plan is not None:
+            return found
+        missing = self.document.problem(("plan",), NO_PLAN)
+        return [missing, *(problem for problem in found if problem.key != "plan")]
+
+    def _unpromoted(self, lab: Lab) -> Sequence[Problem]:
+        """Whether the optimizer is another one than was promoted, where that is asked for."""
+        entry, file = self.optimizer, self.document.path
+        if not entry.promoted or self.campaign == "?":  # of a file whose words are wrong
+            return []
+        why = modelversion.refusal(entry.use, entry.options, lab.folder, file, self.campaign)
+        return [self.document.problem(("optimizer", "promoted"), why)] if why else []
 
     def check(self, lab: Lab) -> None:
         """:raises ConfigError: what is wrong with the lab, or in how the campaign fits it."""

@@ -10,6 +10,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 TOLERANCE = 1e-9  # relative; what arithmetic may add to a bound or a constraint
+NONLINEAR = "parameters may be multiplied by numbers only"
 Linear = tuple[dict[str, float], float]  # terms, constant
 
 _TOKEN = re.compile(
@@ -119,7 +120,7 @@ class _ConstraintParser:
             operator = self._take()
             other, number = self._factor()
             if other and (terms or operator == "/"):
-                raise self._error("parameters may be multiplied by numbers only")
+                raise self._error(f"{NONLINEAR} (that is a nonlinear constraint)")
             if operator == "/":
                 if number == 0:
                     raise self._error("division by 0")

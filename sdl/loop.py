@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sdl import clock
+from sdl import clock, plugins
 from sdl.claims import Claims
 from sdl.engine import Engine
 from sdl.errors import (
@@ -23,6 +23,7 @@ from sdl.errors import (
     explain,
 )
 from sdl.journal import ENDED, Level, Trial, TrialState
+from sdl.kinship import told_first
 from sdl.stopping import Ending, Stop
 from sdl.suggest.process import OptimizerProcess
 from sdl.telling import CONTEXT, history
@@ -69,6 +70,7 @@ class ClosedLoop:
         self._failed_now = 0  # trials that failed one after the other since this start
         self._broken: JournalError | None = None
         self._ended_first: list[Trial] = []
+        self._earlier: list[dict[str, Any]] | None = None  # of other campaigns, as told
         self._stopping = asyncio.Event()
 
     async def run(self) -> Ending:
@@ -308,7 +310,12 @@ class ClosedLoop:
 
     def _history(self) -> list[dict[str, Any]]:
         """All trials as the optimizer is told of them."""
-        return history(self._trials(), self._task)
+        if self._earlier is None:
+            entry = self._campaign.optimizer
+            strategy = plugins.load("optimizers", entry.use, self._shared.lab.folder)
+            name = self._campaign.campaign
+            self._earlier = told_first(self._journal, name, strategy, entry.options)
+        return [*self._earlier, *history(self._trials(), self._task)]
 
     async def _tidy_claims(self) -> None:
         """Free what a trial held that had ended, or not yet begun, when its runtime was killed."""

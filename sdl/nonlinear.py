@@ -91,8 +91,11 @@ class NonlinearConstraint:
 
 def _check(node: ast.expr, names: dict[str, None], text: str) -> None:
     match node:
-        case ast.Constant(value=int() | float()) if not isinstance(node.value, bool):
-            return
+        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+            if not math.isfinite(value):
+                raise ValueError(f"{text!r} has a number that is too large")
+        case ast.BinOp(op=ast.Div(), right=ast.Constant(value=0)):
+            raise ValueError(f"{text!r}: {ast.unparse(node)!r}: division by 0")
         case ast.Name(id=name):
             names[name] = None
         case ast.UnaryOp(op=ast.UAdd() | ast.USub(), operand=inner):

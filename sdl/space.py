@@ -6,8 +6,8 @@ the scale of a continuous one, along the levels of an integer or ordinal one; a 
 the index of its choice and is not scaled.
 """
 
-import keyword
 import math
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -27,7 +27,8 @@ from pydantic import (
 )
 
 from sdl.candidates import Candidates
-from sdl.linear import TOLERANCE, LinearConstraint
+from sdl.library import Library
+from sdl.linear import NONLINEAR, TOLERANCE, LinearConstraint
 from sdl.mixture import Mixture
 from sdl.nonlinear import NonlinearConstraint
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 Value = float | int | str
 Point = dict[str, Value]
 
+_CALL = re.compile(r"[A-Za-z_]\w*\s*\(")  # a function, which no linear constraint has
 DIGITS = 10  # decimal digits of a suggested number, of its range: no instrument resolves more
 
 
@@ -220,19 +222,20 @@ def _with_type(value: object) -> object:
     """Infer the type of a parameter of a file from the keys that it has."""
     if not isinstance(value, Mapping) or "type" in value:
         return value
-    for key, kind in {"choices": "categorical", "values": "ordinal"}.items():
+    kinds = {"library": "library", "choices": "categorical", "values": "ordinal"}
+    for key, kind in kinds.items():
         if key in value:
             return {**value, "type": kind}
     if "low" in value or "high" in value:
         return {**value, "type": "continuous"}
     raise ValueError(
         "must have low and high (continuous; with type: integer whole numbers only), "
-        "values (ordinal) or choices (categorical)"
+        "values (ordinal), choices (categorical) or library (a file of candidates)"
     )
 
 
 Parameter = Annotated[
-    Annotated[Continuous | Integer | Ordinal | Categorical, Field(discriminator="type")],
+    Annotated[Continuous | Integer | Ordinal | Categorical | Library, Field(discriminator="type")],
     BeforeValidator(_with_type),
 ]
 
@@ -246,18 +249,9 @@ def _constraint(value: object) -> LinearConstraint | NonlinearConstraint:
     try:
         return LinearConstraint.parse(value)
     except ValueError as linear:
-        try:
-            return NonlinearConstraint.parse(value)
-        except ValueError as error:
-            raise (error if _looks_nonlinear(value) else linear) from None
-
-
-def _looks_nonlinear(text: str) -> bool:
-    return "**" in text or any(text[i].isalnum() for i in _before_brackets(text))
-
-
-def _before_brackets(text: str) -> list[int]:
-    return [i - 1 for i, letter in enumerate(text) if letter == "(" and i > 0]
+        if NONLINEAR not in str(linear) and "**" not in value and not _CALL.search(value):
+            raise
+    return NonlinearConstraint.parse(value)
 
 
 Constraint = Annotated[
@@ -329,10 +323,8 @@ class Objective(_Model):
 
 
 def _name(name: str) -> str:
-    if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
-        raise ValueError(
-            f"a parameter is given to the plan by name: letters, digits and _, not {name!r}"
-        )
+    if not name.strip() or name.startswith("_") or not name.isprintable():
+        raise ValueError(f"a parameter needs a name that does not begin with _, not {name!r}")
     return name
 
 

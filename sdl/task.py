@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from sdl.library import Library
 from sdl.space import Categorical, Objective, Parameter, Space, Value
 
 
@@ -132,7 +133,7 @@ class Task(_Model):
             cost *= self.fidelity.cost(point[self.fidelity.parameter])
         for name, each in self.costs.change.items():
             if before is not None and name in before:
-                if isinstance(self.space.parameters[name], Categorical):
+                if isinstance(self.space.parameters[name], Categorical | Library):
                     cost += each * (point[name] != before[name])
                 else:
                     cost += each * abs(float(point[name]) - float(before[name]))

@@ -6,6 +6,7 @@ from typing import Any
 
 from sdl.candidates import Candidates
 from sdl.journal import Trial, TrialState
+from sdl.library import Library
 from sdl.task import Task
 
 _STATES = {
@@ -62,9 +63,13 @@ def task_of(spec: Mapping[str, Any], folder: Path | None = None) -> Task:
             candidates = Candidates.model_validate(table).resolved(folder)
         except ValueError:
             candidates = None
+    parameters = dict(spec["parameters"])
+    for name, words in parameters.items():
+        if folder is not None and isinstance(words, Mapping) and "library" in words:
+            parameters[name] = Library.model_validate({**words}).resolved(folder)
     words: dict[str, Any] = {
         "space": {
-            "parameters": spec["parameters"],
+            "parameters": parameters,
             "constraints": spec.get("constraints") or (),
             "mixtures": spec.get("mixtures") or (),
             "candidates": candidates,

@@ -241,7 +241,7 @@ CASES = [
     campaign("{low: 30, high: 120, units: degC}", "50", "temperature", line=6),
     campaign("{low: 30, high: 120, units: degC}", "{values: [3, 2]}", "increase", line=6),
     campaign("temperature + 2*volume <= 123", "temperature + pressure <= 1", "pressure", line=8),
-    campaign("temperature + 2*volume <= 123", "temperature * volume <= 1", "constraints", line=8),
+    campaign("temperature + 2*volume <= 123", "temperature * volume == 1", "constraints", line=8),
     campaign("temperature + 2*volume <= 123", "temperature <= 10", "no point", line=8),
     campaign("temperature + 2*volume <= 123", "__import__('os')", "constraints", line=8),
     campaign("direction: maximize", "direction: up", "direction", "minimize", line=10),

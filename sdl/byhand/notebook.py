@@ -37,7 +37,7 @@ class Notebook:
         :raises ConfigError: everything that is wrong with the campaign; nothing was touched.
         """
         campaign = Campaign.load(path)
-        found = binding.problems(campaign, _nothing(path))
+        found = campaign.problems(_nothing(path))
         if wrong := [problem for problem in found if problem.key != "plan"]:
             raise ConfigError(*wrong)
         return cls.of(campaign, lab, journal=journal)

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sdl import plugins, stoprule
 from sdl.byhand.notebook import Notebook
 from sdl.errors import ConfigError, ConflictError
 from sdl.journal import Journal, Trial, TrialState
+from sdl.kinship import told_first
 from sdl.space import Categorical
 from sdl.suggest import Suggestion
 from sdl.suggest.process import OptimizerProcess
@@ -34,7 +36,10 @@ class Proposal:
     def notes(self) -> list[str]:
         """What the optimizer had to say, in its words."""
         said = self.provenance.get("notes") or []
-        return [str(note) for note in said] if isinstance(said, list) else [str(said)]
+        notes = [str(note) for note in said] if isinstance(said, list) else [str(said)]
+        if isinstance(forecast := self.provenance.get("forecast"), Mapping):
+            notes += [text for text in (stoprule.in_words(forecast),) if text]
+        return notes
 
 
 def propose(
@@ -55,7 +60,7 @@ def propose(
     """
     known = journal.trials(notebook.name)
     began = time.monotonic()
-    suggestions, restarts = asyncio.run(_asked(notebook, n, known, context))
+    suggestions, restarts = asyncio.run(_asked(notebook, journal, n, known, context))
     made: dict[str, Any] = {"seconds": round(time.monotonic() - began, 3)}
     if context:
         made[CONTEXT] = dict(context)
@@ -75,10 +80,16 @@ def propose(
 
 
 async def _asked(
-    notebook: Notebook, n: int, trials: Sequence[Trial], context: Mapping[str, Any]
+    notebook: Notebook,
+    journal: Journal,
+    n: int,
+    trials: Sequence[Trial],
+    context: Mapping[str, Any],
 ) -> tuple[list[Suggestion], list[str]]:
     campaign, restarts = notebook.campaign, list[str]()
-    task = campaign.task
+    task, entry = campaign.task, campaign.optimizer
+    strategy = plugins.load("optimizers", entry.use, notebook.folder)
+    earlier = told_first(journal, notebook.name, strategy, entry.options)
     async with OptimizerProcess(
         campaign.optimizer.use,
         task,
@@ -88,7 +99,9 @@ async def _asked(
         timeout=PATIENCE,
         on_restart=restarts.append,
     ) as optimizer:
-        return await optimizer.suggest(n, history(trials, task), context), restarts
+        points = [*earlier, *history(trials, task)]
+        wanted = None if campaign.stop is None else campaign.stop.wanted()
+        return await optimizer.suggest(n, points, context, forecast=wanted), restarts
 
 
 def read_context(notebook: Notebook, given: Sequence[str]) -> tuple[dict[str, Any], list[str]]:

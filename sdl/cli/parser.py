@@ -40,6 +40,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
             _faults,
             _chaos,
             _follow,
+            _suggest,
+            _ingest,
+            _bench,
+            _evaluate,
         ),
     ):
         add(commands)
@@ -316,6 +320,101 @@ def _follow(commands: Any) -> None:
     )
 
 
+def _bench(commands: Any) -> None:
+    text = "compare optimizers: tasks x strategies x seeds, as a leaderboard (HTML and JSON)"
+    more = "Ctrl-C keeps what is done; the same command goes on."
+    parser = _command(commands, "bench", text, more)
+    parser.add_argument("file", type=Path, nargs="?", metavar="BENCH", help="the bench file")
+    parser.add_argument(
+        "--task",
+        action="append",
+        metavar="TASK",
+        help="without a file, repeatable: a name, table:FILE[:COLUMN:minimize] or twin:FILE",
+    )
+    parser.add_argument(
+        "--strategy",
+        action="append",
+        metavar="NAME",
+        help="without a file, repeatable: an optimizer's name; default: sobol and botorch",
+    )
+    parser.add_argument(
+        "--seeds", type=_seeds, metavar="0-9", help="also 1,3,5; default: the file's, or 0-9"
+    )
+    parser.add_argument("--batch", type=_count, metavar="N", help="points asked for at once")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="default: leaderboard, beside the file"
+    )
+    parser.add_argument(
+        "--workers", type=_count, metavar="N", help="processes side by side; default: all cores"
+    )
+    parser.add_argument("--retry", action="store_true", help="do failed jobs again")
+    parser.add_argument(
+        "--ray", action="store_true", help="on a Ray cluster whose nodes share the disk of FOLDER"
+    )
+
+
+def _evaluate(commands: Any) -> None:
+    text = "measure the campaign's optimizer: regret, calibration, safety, bias, latency"
+    more = "Every evaluation is kept in evaluations/, beside the campaign. With --promote the "
+    more += "version may be used from now on, unless a score got worse: then the exit code is 1."
+    parser = _command(commands, "evaluate", text, more)
+    _campaign(parser)
+    parser.add_argument("--suite", type=Path, metavar="FILE", help="tasks, seeds, limits, gate")
+    parser.add_argument("--promote", action="store_true", help="let this version be used")
+    parser.add_argument("--note", metavar="TEXT", help="with --promote: why")
+    parser.add_argument(
+        "--workers", type=_count, metavar="N", help="processes side by side; default: all cores"
+    )
+    _journal_by_hand(parser)
+
+
+def _suggest(commands: Any) -> None:
+    text = "propose the next trials of a campaign, to be made by hand"
+    more = "They wait in the journal for `sdl ingest`. A campaign by hand needs no plan and no lab."
+    parser = _command(commands, "suggest", text, more)
+    _campaign(parser)
+    parser.add_argument(
+        "--n", type=_seed, metavar="N", help="how many; default 1; 0 shows those that wait"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="write them as a table to fill in: .csv or .xlsx"
+    )
+    parser.add_argument(
+        "--context",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="how a context of the campaign is now; once for each",
+    )
+    parser.add_argument(
+        "--beyond-budget", action="store_true", help="with --n: also where the budget is spent"
+    )
+    _journal_by_hand(parser)
+
+
+def _ingest(commands: Any) -> None:
+    text = "take the results of trials that were made by hand into the journal"
+    more = "By the number of the trial; a row without one is a new trial. A table with "
+    more += "a mistake in it changes nothing."
+    parser = _command(commands, "ingest", text, more)
+    _campaign(parser)
+    parser.add_argument(
+        "results", type=Path, metavar="RESULTS", help="the table: .csv or .xlsx (its first sheet)"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check it and say what would be written"
+    )
+    _journal_by_hand(parser)
+
+
+def _journal_by_hand(parser: Parser) -> None:
+    parser.add_argument(
+        "--journal",
+        metavar="URL",
+        help="a file or postgresql:// URL; default: what the lab says, or CAMPAIGN.db without one",
+    )
+
+
 def _campaign(parser: Parser) -> None:
     parser.add_argument("campaign", type=Path, metavar="CAMPAIGN", help="the campaign file")
     parser.add_argument(
@@ -396,6 +495,15 @@ def _seed(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"should be a whole number from 0, not {text!r}")
     return int(text)
+
+
+def _seeds(text: str) -> list[int]:
+    from sdl.leaderboard.asked import seeds_of
+
+    try:
+        return seeds_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _count(text: str) -> int:

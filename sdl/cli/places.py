@@ -42,9 +42,9 @@ def find(options: Namespace) -> Place:
         campaign = _text(words, "campaign")
         beside = target.parent / (_text(words, "lab") or "lab.yaml")
         by_hand = target.parent / f"{campaign}.db"
-        if words.data.get("plan") is None and lab is None and not options.journal:
-            if by_hand.is_file() and not beside.is_file():
-                return Place(str(by_hand), campaign, target.parent, beside)
+        named = lab is not None or options.journal or words.data.get("plan") is not None
+        if not named and by_hand.is_file() and not beside.is_file():
+            return Place(str(by_hand), campaign, target.parent, beside)
         lab = lab or beside
     if options.journal:
         folder = target if target.is_dir() else target.parent

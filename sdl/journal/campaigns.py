@@ -13,7 +13,7 @@ from sdl.journal.records import CampaignRecord
 from sdl.journal.schema import campaigns, revisions
 from sdl.journal.store import Store
 
-_MAY_CHANGE = {"budget"}
+_MAY_CHANGE = {"budget", "stop"}
 
 
 class Campaigns(Store):

@@ -12,7 +12,7 @@ from pathlib import Path
 from sdl.errors import ConfigError
 from sdl.journal import Journal
 from sdl.report.findings import gather
-from sdl.report.fit import fits
+from sdl.report.fit import judged
 from sdl.report.page import render
 
 __all__ = ["write"]
@@ -30,7 +30,7 @@ def write(journal: Journal, campaign: str, output: Path, *, folder: Path | None 
     :raises ConfigError: `output` cannot be written.
     """
     findings = gather(journal, campaign)
-    page = render(findings, *fits(findings, folder))
+    page = render(findings, judged(findings, folder))
     try:
         output.write_bytes(page.encode("utf-8", "replace"))
     except OSError as error:

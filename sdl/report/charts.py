@@ -88,6 +88,32 @@ class Chart:
             before = down
         self._mark("path", f"line {kind}", f'd="{"".join(path)}"')
 
+    def area(
+        self, x: Sequence[float], low: Sequence[float], high: Sequence[float], kind: str
+    ) -> None:
+        """Fill what lies between two lines, as an interval along x."""
+        edge = [*zip(x, high, strict=True), *zip(reversed(x), reversed(low), strict=True)]
+        path = "L".join(f"{_n(self.across(at))} {_n(self.down(y))}" for at, y in edge)
+        if path:
+            self._mark("path", f"area {kind}", f'd="M{path}Z"')
+
+    def bar(
+        self, left: float, right: float, low: float, high: float, kind: str, tip: str = ""
+    ) -> None:
+        """A bar of a histogram."""
+        self._mark("rect", f"bar {kind}", self._rectangle((left, right), (low, high), 1.0), tip)
+
+    def cell(self, x: Point, y: Point, share: float, tip: str = "") -> None:
+        """A cell of a grid, from one end to the other along both axes; `share` 0 pale, 1 dark."""
+        shade = f'fill-opacity="{0.06 + 0.84 * min(max(share, 0.0), 1.0):.2f}"'
+        self._mark("rect", "cell", f"{self._rectangle(x, y, -0.2)} {shade}", tip)
+
+    def _rectangle(self, x: Point, y: Point, gap: float) -> str:
+        left, right = self.across(x[0]), self.across(x[1])
+        bottom, top = self.down(y[0]), self.down(y[1])
+        size = f'width="{_n(max(right - left - gap, 0))}" height="{_n(max(bottom - top, 0))}"'
+        return f'x="{_n(left + gap / 2)}" y="{_n(top)}" {size}'
+
     def level(self, y: float, text: str = "") -> None:
         """A horizontal rule, if it is within the axis."""
         if self._y.low <= y <= self._y.high:

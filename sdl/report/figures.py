@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import combinations
 
 from sdl.journal import Trial, TrialState
+from sdl.library import Library
 from sdl.report import words
 from sdl.report.axes import Axis, bounded, fitted, levels, named
 from sdl.report.charts import Chart
@@ -17,6 +18,7 @@ MEDIUM = (460.0, 340.0)
 SMALL = (232.0, 190.0)
 MOST_PAIRS = 10
 CROWD = 150  # trials above which dots are smaller
+WIDEST = 0.95  # of a prediction's intervals: what lies outside is marked
 SPREAD = 0.5  # how far trials of one choice are put apart, of the distance to the next choice
 
 
@@ -83,7 +85,11 @@ def _best_so_far(findings: Findings, name: str, size: tuple[float, float]) -> Ch
 def dependence(findings: Findings) -> dict[str, list[Chart]]:
     """Return, for each objective, its outcomes against each parameter."""
     return {
-        objective: [_against(findings, objective, name) for name in findings.space.parameters]
+        objective: [
+            _against(findings, objective, name)
+            for name, parameter in findings.space.parameters.items()
+            if not isinstance(parameter, Library)  # its rows have no order
+        ]
         for objective in findings.objectives
     }
 
@@ -164,10 +170,10 @@ def _staircase(edge: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
 
 def prediction(findings: Findings, fit: Fit) -> Chart:
     """Return what the model predicts of trials that it has not seen, against what was measured."""
-    objective, rows = findings.objectives[fit.objective], fit.predictions
+    units, rows = units_of(findings, fit.objective), fit.predictions
     ends = [v for p in rows for v in (p.observed, p.mean - p.sd, p.mean + p.sd)]
-    measured = fitted(f"measured {words.labelled(fit.objective, objective.units)}", ends)
-    predicted = fitted(f"predicted {words.labelled(fit.objective, objective.units)}", ends)
+    measured = fitted(f"measured {words.labelled(fit.objective, units)}", ends)
+    predicted = fitted(f"predicted {words.labelled(fit.objective, units)}", ends)
     chart = Chart(
         measured,
         predicted,
@@ -179,15 +185,24 @@ def prediction(findings: Findings, fit: Fit) -> Chart:
     )
     chart.line([(measured.low, measured.low), (measured.high, measured.high)], "diagonal")
     for p in rows:
-        chart.interval(p.observed, p.mean - p.sd, p.mean + p.sd, "" if p.covered else "missed")
+        chart.interval(
+            p.observed, p.mean - p.sd, p.mean + p.sd, "" if p.within(WIDEST) else "missed"
+        )
     for p in rows:
         said = f"{words.number(p.mean)} ± {words.number(p.sd, 2)}"
         tip = f"trial {p.trial}: predicted {said}, measured {words.number(p.observed)}"
-        chart.dot(p.observed, p.mean, "model" if p.covered else "model missed", tip, 3.4)
+        chart.dot(p.observed, p.mean, "model" if p.within(WIDEST) else "model missed", tip, 3.4)
     return chart
 
 
 # -- what figures share -------------------------------------------------------------------------
+
+
+def units_of(findings: Findings, outcome: str) -> str:
+    """The units of an objective, or of what is constrained."""
+    task = findings.task
+    wanted = task.objectives.get(outcome) or task.outcome_constraints.get(outcome)
+    return wanted.units if wanted is not None else ""
 
 
 def from_model(trial: Trial) -> bool:
@@ -246,6 +261,7 @@ def _outcome_axis(findings: Findings, name: str, ticks: int = 5) -> Axis:
 
 
 def _parameter_axis(name: str, parameter: Parameter) -> Axis:
+    assert not isinstance(parameter, Library)
     if isinstance(parameter, Categorical):
         return named(words.name(name), parameter.choices)
     label = words.labelled(name, parameter.units)

@@ -6,15 +6,17 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sdl.journal import Trial
-from sdl.report import figures, words
+from sdl.library import Library
+from sdl.report import figures, model, model_figures, words
 from sdl.report.findings import MOST_NOTES, MOST_OBJECTIVES, Findings
-from sdl.report.fit import Fit
+from sdl.report.fit import Judged
 from sdl.space import Categorical, Continuous, Integer, Parameter
 
 MOST_BEST = 20  # rows of the best trials; the table of all trials marks the others
@@ -40,10 +42,10 @@ class Method:
     acquisition: str
 
 
-def render(findings: Findings, fits: Sequence[Fit], remark: str) -> str:
+def render(findings: Findings, judged: Judged) -> str:
     """Return the whole page.
 
-    :param remark: why there are no fits; or what to know of them.
+    :param judged: what the optimizer says of its model.
     """
     environment = Environment(
         loader=PackageLoader("sdl.report", "."),
@@ -72,8 +74,16 @@ def render(findings: Findings, fits: Sequence[Fit], remark: str) -> str:
         convergence=figures.convergence(findings) if findings.measured else [],
         dependence=figures.dependence(findings) if findings.measured else {},
         fronts=figures.fronts(findings),
-        fits=[(fit, figures.prediction(findings, fit)) for fit in fits],
-        fit_remark=remark,
+        fits=[
+            (fit, figures.prediction(findings, fit), model_figures.histogram(fit))
+            for fit in judged.fits
+        ],
+        fit_remark=judged.remark,
+        learned=judged.learned,
+        learned_charts=model_figures.charts(findings, judged.learned),
+        units_of=figures.units_of,
+        reasons=model.reasons(findings),
+        outlook=model.outlook(findings),
         without_model=any(not figures.from_model(t) for t in findings.trials),
         with_model=any(figures.from_model(t) for t in findings.trials),
         shaded=any(t.suggestion.get("generator") == "sobol" for t in findings.trials),
@@ -154,6 +164,8 @@ def described(parameter: Parameter) -> str:
     """What a parameter may be, without its units."""
     if isinstance(parameter, Categorical):
         return ", ".join(parameter.choices)
+    if isinstance(parameter, Library):
+        return f"{parameter.rows or 'the'} rows of {Path(parameter.library).name}"
     if isinstance(parameter, Continuous | Integer):
         kind = "whole numbers " if isinstance(parameter, Integer) else ""
         scale = ", log scale" if getattr(parameter, "scale", "") == "log" else ""

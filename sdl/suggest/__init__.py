@@ -86,3 +86,32 @@ class WarmsUp(Protocol):
     """An optimizer whose first suggestion is slow because of what it imports."""
 
     def warm_up(self) -> None: ...
+
+
+@runtime_checkable
+class Judges(Protocol):
+    """An optimizer whose model says how far it can be trusted, and what it has learned."""
+
+    def judge(self) -> dict[str, Any]:
+        """Judge the model, as JSON; empty where there is none yet.
+
+        :return: `predictions` as `Predicts` has them (with `z`, the residual in the model's own
+            standard deviations, and `log_density`); `best`, the parameters through which slices go;
+            `relevance`, `slices` and `grids` (see `sdl.report.model` for their form).
+        """
+        ...
+
+
+@runtime_checkable
+class Forecasts(Protocol):
+    """An optimizer that can say what is left to be gained."""
+
+    def forecast(self, points: Sequence[Point], wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """Say what is left to be gained, as JSON (see `sdl.stoprule`).
+
+        :param points: what was suggested just now.
+        :param wanted: `of` (an improvement that matters, in the outcome's units), `until` (values
+            of objectives that one trial must reach), `expected_gain` (worth one more trial),
+            `trials` (how many more there may be); each may be missing.
+        """
+        ...

@@ -87,14 +87,21 @@ class OptimizerProcess:
         n: int,
         history: Sequence[Mapping[str, Any]],
         context: Mapping[str, Any] | None = None,
+        *,
+        forecast: Mapping[str, Any] | None = None,
     ) -> list[Suggestion]:
         """Return `n` suggestions, given all points so far, pending ones included.
 
         :param context: the present values of the task's contexts.
+        :param forecast: what one wants to know of the trials to come (see `Forecasts`): it stands
+            in the provenance under `forecast`, if the optimizer can say it.
         :raises OptimizerError: the optimizer gives none, or one outside the space; or its process
             died or hung `RESTARTS` times in a row.
         """
-        reply = await self._ask({"ask": "suggest", "n": n, "context": dict(context or {})}, history)
+        question: dict[str, Any] = {"ask": "suggest", "n": n, "context": dict(context or {})}
+        if forecast is not None:
+            question["forecast"] = dict(forecast)
+        reply = await self._ask(question, history)
         points, provenance = reply.get("points"), reply.get("provenance", {})
         if not isinstance(points, list) or len(points) != n:
             raise OptimizerError(f"{self._name}: asked for {n} points: it returned {points!r}")
@@ -107,7 +114,10 @@ class OptimizerProcess:
                     f"{self._name}: suggested {point!r}, which is outside the space: "
                     + "; ".join(mistakes)
                 )
-        return [Suggestion(self._space.round(point), provenance) for point in points]
+        return [
+            Suggestion(self._space.round(point), _own_why(provenance, place))
+            for place, point in enumerate(points)
+        ]
 
     async def leave_one_out(self, history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Return the model's leave-one-out predictions (see `Predicts`); none if it has no model.
@@ -116,6 +126,17 @@ class OptimizerProcess:
         """
         reply = await self._ask({"ask": "leave_one_out"}, history)
         return reply["predictions"]
+
+    async def judge(self, history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return how far the model can be trusted (see `Judges`); empty if it cannot say.
+
+        :raises OptimizerError: as `suggest`.
+        """
+        reply = await self._ask({"ask": "judge"}, history)
+        judgement = reply["judgement"]
+        if not isinstance(judgement, dict):
+            raise OptimizerError(f"{self._name}: judged its model as {judgement!r}, no mapping")
+        return judgement
 
     async def _ask(
         self, question: Mapping[str, Any], history: Sequence[Mapping[str, Any]] = ()
@@ -189,3 +210,12 @@ class OptimizerProcess:
         if self._child is not None:
             self._child.close()
             self._child = None
+
+
+def _own_why(provenance: Mapping[str, Any], place: int) -> Mapping[str, Any]:
+    """Of a batch's reasons, keep those of one of its points."""
+    reasons = provenance.get("why")
+    if not isinstance(reasons, list):
+        return provenance
+    rest = {key: value for key, value in provenance.items() if key != "why"}
+    return {**rest, "why": reasons[place]} if place < len(reasons) else rest

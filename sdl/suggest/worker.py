@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sdl.plugins import load
-from sdl.suggest import Optimizer, Predicts, WarmsUp
+from sdl.suggest import Forecasts, Judges, Optimizer, Predicts, WarmsUp
 from sdl.task import Task
 
 
@@ -55,11 +55,25 @@ def answer(request: Mapping[str, Any], memory: Memory) -> dict[str, Any]:
             if not isinstance(optimizer, Predicts):
                 return {"predictions": []}
             return {"predictions": optimizer.leave_one_out()}
+        case "judge":
+            return {"judgement": _judgement(optimizer)}
         case "suggest":
             points = optimizer.suggest(request["n"], **request["context"])
-            return {"points": points, "provenance": optimizer.provenance}
+            provenance = dict(optimizer.provenance)
+            if request.get("forecast") is not None and isinstance(optimizer, Forecasts):
+                provenance["forecast"] = optimizer.forecast(points, request["forecast"])
+            return {"points": points, "provenance": provenance}
         case other:
             raise ValueError(f"the optimizer's process knows no request {other!r}")
+
+
+def _judgement(optimizer: Optimizer) -> dict[str, Any]:
+    """All that an optimizer can say of its model; of one without, that is nothing."""
+    if isinstance(optimizer, Judges):
+        return optimizer.judge()
+    if isinstance(optimizer, Predicts) and (found := optimizer.leave_one_out()):
+        return {"predictions": found}
+    return {}
 
 
 def _optimizer(request: Mapping[str, Any]) -> Optimizer:

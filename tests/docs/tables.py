@@ -23,14 +23,18 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
 from sdl import assembly, errors
-from sdl.campaign import Budget, Campaign, OptimizerEntry
+from sdl.campaign import Budget, Campaign, ContextEntry, OptimizerEntry
+from sdl.candidates import Candidates
 from sdl.cli import parser as command_line
 from sdl.journal.schema import metadata
 from sdl.lab import InstrumentEntry, Lab, TwinEntry, WireEntry, WorldEntry
+from sdl.mixture import Mixture
+from sdl.optimizers.adaptive import Adaptive
 from sdl.optimizers.botorch import BoTorch
 from sdl.plugins import PluginError, load, names
 from sdl.safety.rules import Interlock, Item, Limit, SafetyRules, Watchdog
-from sdl.space import Categorical, Continuous, Integer, Objective, Ordinal
+from sdl.space import Categorical, Continuous, Desirability, Integer, Objective, Ordinal
+from sdl.task import Costs, Fidelity, OutcomeConstraint
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -39,10 +43,21 @@ MARKED = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL
 
 WORDS = {  # of keys whose code needs no docstring
     "Campaign.campaign": "Its name in the journal: the same name goes on with the same campaign.",
-    "Campaign.plan": "A plan by name: an entry point, or a file of `plans/` beside the lab file or "
-    "this one (in Python also the function).",
     "Campaign.parameters": "What is varied, by name; see below.",
-    "Campaign.constraints": "Linear ones, as text: `temperature + 2*residence_time <= 130`.",
+    "Campaign.constraints": "Known ones, as text: `temperature + 2*residence_time <= 130`.",
+    "Campaign.mixtures": "Parameters that are the parts of a whole; see below.",
+    "Campaign.costs": "What trials and changes cost; see below.",
+    "Candidates.sha256": "Filled in by the runtime.",
+    "ContextEntry.parameter": "Its `low` and `high`, `values` or `choices`, beside `signal`.",
+    "Desirability.worst": "The outcome that is worth nothing.",
+    "Desirability.best": "The outcome that cannot be bettered.",
+    "OutcomeConstraint.low": "Lowest allowed value.",
+    "OutcomeConstraint.high": "Highest allowed value.",
+    "Fidelity.parameter": "Its name.",
+    "Costs.trial": "What one costs by itself.",
+    "Mixture.total": "What the amounts add up to.",
+    "Objective.weight": "What its whole range is worth beside the others'.",
+    "Objective.desirability": "How good each value is, from 0 to 1; see below.",
     "Campaign.objectives": "What is wanted, by the name of the plan's outcome; see below.",
     "Campaign.optimizer": "A name, or a mapping; see below.",
     "Campaign.budget": "When it is over; see below.",
@@ -329,10 +344,13 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join("| " + " | ".join(cells).replace("|  |", "| |") + " |\n" for cells in lines)
 
 
-MODELS = (Campaign, Budget, OptimizerEntry, Continuous, Integer, Ordinal, Categorical, Objective)
+MODELS = (
+    *(Campaign, Budget, OptimizerEntry, Continuous, Integer, Ordinal, Categorical, Mixture),
+    *(Candidates, Objective, Desirability, OutcomeConstraint, ContextEntry, Fidelity, Costs),
+)
 LAB_MODELS = (Lab, WireEntry, InstrumentEntry, TwinEntry, WorldEntry)
 SAFETY_MODELS = (SafetyRules, Limit, Interlock, Item, Watchdog)
-OPTIONS = (BoTorch,)
+OPTIONS = (Adaptive, BoTorch)
 DRIVERS = sorted(names("drivers"))
 
 TABLES: dict[str, Callable[[], str]] = {

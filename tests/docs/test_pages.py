@@ -20,6 +20,8 @@ from tests.docs.running import Reader
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 HOW_TO = [
+    "compare-optimizers",
+    "experiments-by-hand",
     "check-the-record",
     "connect-a-lab",
     "register-a-callback",
@@ -104,6 +106,7 @@ def test_how_to_run_on_real_wires(tmp_path: Path) -> None:
 def test_no_page_with_commands_is_left_out() -> None:
     """A page whose blocks nobody runs is one that may lie."""
     followed = {*HOW_TO, "write-a-simulator", "write-a-driver", "run-on-real-wires"}
+    followed |= {"other-optimizers"}  # needs packages of other people
     followed |= {"send-data-to-tiled"}  # needs a server: what it says is in tests/data
     runnable = {
         page.stem

@@ -235,7 +235,7 @@ def test_a_first_design_stands_for_more_of_the_library_than_chance() -> None:
 
     chosen = spread(features, Trials(), 10, seed=1, popcount="numpy")
     chance = [covered(np.random.default_rng(s).choice(1500, 10).tolist()) for s in range(10)]
-    assert covered(chosen) > max(chance)
+    assert covered(chosen) > 1.03 * max(chance)
 
 
 def written(folder: Path, rows: int = 60) -> Library:
@@ -365,8 +365,8 @@ def test_broken_outcome_constraints_count_as_failures_that_were_measured(tmp_pat
 
 
 def test_several_objectives_are_followed_along_their_front(tmp_path: Path) -> None:
-    library = written(tmp_path)
-    x = library.features_of(range(60))
+    library = written(tmp_path, rows=400)
+    x = library.features_of(range(400))
     wanted = {n: Objective(direction="maximize") for n in ("a", "b")}
     optimizer = LibraryScreening(task(library, wanted), seed=0, initial=6)
     for trial in range(0, 30, 3):
@@ -376,9 +376,9 @@ def test_several_objectives_are_followed_along_their_front(tmp_path: Path) -> No
             row = int(library.to_unit(point["row"]))
             told = {"a": float(x[row, 0]), "b": float(x[row, 1])}
             optimizer.ingest([{"_id": trial + i, "_state": "completed", **point, **told}])
-    front = [i for i in range(60) if not ((x[:, :2] > x[i, :2]).all(1)).any()]
+    front = [i for i in range(400) if not ((x[:, :2] > x[i, :2]).all(1)).any()]
     found = {point["row"] for point in optimizer._history.points()}
-    assert sum(f"row{i}" in found for i in front) >= 0.7 * len(front)
+    assert sum(f"row{i}" in found for i in front) >= 0.8 * len(front)  # both ends, and between
 
 
 @pytest.mark.parametrize(

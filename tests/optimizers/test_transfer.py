@@ -36,7 +36,7 @@ SPACE = Space.model_validate({"parameters": {n: {"low": 0.0, "high": 1.0} for n 
 TASK = Task.of(SPACE, {"y": Objective(direction="maximize")})
 ENCODING = Encoding(TASK)
 TARGET = 92.0
-SEEDS = range(4)
+SEEDS = range(3)
 
 
 def truth(u: Rows) -> Rows:
@@ -183,14 +183,14 @@ def test_a_minimized_outcome_is_learned_as_well() -> None:
 
 
 def test_a_helpful_campaign_saves_more_than_half_of_the_trials() -> None:
-    alone = [first(campaign([], 14, seed)) for seed in SEEDS]
-    helped = [first(campaign(earlier(shifted, seed=seed), 14, seed)) for seed in SEEDS]
+    alone = [first(campaign([], 12, seed)) for seed in SEEDS]
+    helped = [first(campaign(earlier(shifted, seed=seed), 12, seed)) for seed in SEEDS]
     assert sum(helped) < 0.5 * sum(alone)
 
 
 def test_a_misleading_campaign_costs_less_than_three_trials() -> None:
-    alone = [first(campaign([], 16, seed)) for seed in SEEDS]
-    misled = [first(campaign(earlier(negated, seed=seed), 16, seed)) for seed in SEEDS]
+    alone = [first(campaign([], 14, seed)) for seed in SEEDS]
+    misled = [first(campaign(earlier(negated, seed=seed), 14, seed)) for seed in SEEDS]
     assert np.mean(misled) < np.mean(alone) + 3.0
 
 

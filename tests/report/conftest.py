@@ -11,6 +11,7 @@ import pytest
 from sdl.clock import SIMULATED_EPOCH
 from sdl.journal import Journal, TrialState
 from sdl.report.findings import gather
+from sdl.report.fit import Judged
 from sdl.report.page import render
 
 PARAMETERS: dict[str, Any] = {
@@ -72,7 +73,7 @@ class Campaign:
 
     def page(self, no_fit: str = "not asked in this test") -> str:
         """The report without the model fit, which needs a process."""
-        return render(gather(self.journal, self.name), [], no_fit)
+        return render(gather(self.journal, self.name), Judged(remark=no_fit))
 
     def _tick(self) -> float:
         self._time += 100.0

@@ -9,7 +9,7 @@ import pytest
 
 from sdl.report import fit as fit_module
 from sdl.report.findings import gather
-from sdl.report.fit import Fit, Prediction, fits
+from sdl.report.fit import Fit, Prediction, judged
 
 LEAVE_ONE_OUT = """
         return [
@@ -46,7 +46,8 @@ def asked(begin: Any, folder: Path | None, trials: int = 4, use: str = "mine") -
     for _ in range(trials):
         campaign.trial()
     campaign.trial("failed", cause="no reply")
-    return fits(gather(campaign.journal, "screen"), folder)
+    found = judged(gather(campaign.journal, "screen"), folder)
+    return list(found.fits), found.remark
 
 
 def test_predictions_of_the_labs_own_optimizer_become_a_fit(
@@ -135,7 +136,7 @@ def test_r2_and_coverage_are_those_of_the_textbook() -> None:
         Prediction(2, 2.0, 2.0, 0.1),
         Prediction(3, 3.0, 2.0, 0.1),
     ]
-    fit = Fit("y", rows)
+    fit = Fit(rows, "y")
     assert fit.r2 == pytest.approx(1 - 1.25 / 2)
     assert fit.covered == 2
-    assert Fit("y", rows[:1] * 3).r2 is None
+    assert Fit(rows[:1] * 3, "y").r2 is None

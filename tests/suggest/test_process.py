@@ -207,7 +207,7 @@ def test_an_optimizer_that_errs_is_not_started_again(
 def test_a_name_that_leads_nowhere_is_an_optimizer_error() -> None:
     async def run() -> None:
         async with process("nonesuch") as optimizer:
-            with pytest.raises(OptimizerError, match="known are: botorch, sobol"):
+            with pytest.raises(OptimizerError, match=r"known are: .*botorch.*sobol"):
                 await optimizer.warm_up()
 
     asyncio.run(run())
