@@ -91,7 +91,8 @@ class SimulatedAlicat(LineSimulator):
             (r"GD *(\d+)", self._unmix),
             (r"W(\d{1,3})=(\d{1,5})", self._write),
             (r"R(\d{1,3})", self._read),
-            (r"V|PC", self._tare),
+            (r"V", self._tare),
+            (r"PC?", self._frame),  # its pressure needs no tare
             (r"HP|H", lambda: self._hold("held")),
             (r"HC", lambda: self._hold("closed")),
             (r"C", lambda: self._hold("control")),

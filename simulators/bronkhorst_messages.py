@@ -58,8 +58,12 @@ def find_end(heard: bytes) -> int | None:
     if start > 0:
         return start
     if heard[0] != DLE:
-        at = heard.find(b"\r")
-        return None if at < 0 else at + 1
+        for at, byte in enumerate(heard[1:], 1):
+            if byte in b"\r\n":
+                return at + 1
+            if byte in (DLE, ord(":")):  # a line that never ended, and a new message
+                return at
+        return None
     at = 2 if heard[1:2] in (b"", bytes([STX])) else 0
     if at == 0:
         return 1

@@ -64,11 +64,21 @@ class Simulated2400(SourceMeter):
         error = self.status.next_error()
         return f'{error.code:+d},"{error.text}"' if error.code else '0,"No error"'
 
+    def _all_errors(self) -> str:
+        found = [self.next_error()]
+        while self.status.errors:
+            found.append(self.next_error())
+        return ",".join(found)
+
     def add_commands(self) -> None:
         tree = self.tree
         tree.add("SYSTem:ERRor[:NEXT]", None, lambda _: self.next_error())
         tree.add("STATus:QUEue[:NEXT]", None, lambda _: self.next_error())
-        tree.add("SYSTem:ERRor:ALL", None, lambda _: self.next_error())
+        tree.add("SYSTem:ERRor:ALL", None, lambda _: self._all_errors())
+        tree.add("SYSTem:ERRor:COUNt", None, lambda _: str(len(self.status.errors)))
+        tree.add("SYSTem:ERRor:CODE[:NEXT]", None, lambda _: self.next_error().partition(",")[0])
+        tree.add("*OPT", None, lambda _: "0")
+        tree.add("SYSTem:KEY", lambda _: None)
         tree.add("SYSTem:VERSion", None, lambda _: "1996.0")
         tree.add("SYSTem:PRESet", lambda _: self.reset())
         tree.add("SYSTem:TIME:RESet", lambda _: None)
