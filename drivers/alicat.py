@@ -25,7 +25,14 @@ from sdl.drivers.alicat_conversation import FIRMWARE, Conversation
 from sdl.drivers.alicat_frames import FLAGS, GASES, Column, Frame, parse_full_scale, parse_setpoints
 from sdl.drivers.alicat_units import KELVIN, Scale, Standards
 from sdl.drivers.gas_approach import LOOKS, Approach
-from sdl.errors import ConfigError, FaultError, GarbledError, NoReplyError, RefusedError
+from sdl.errors import (
+    ConfigError,
+    FaultError,
+    GarbledError,
+    InstrumentError,
+    NoReplyError,
+    RefusedError,
+)
 from sdl.instrument import Effect, Instrument, StopPolicy, check_limits, poll_r, poll_rw
 from sdl.wires import StreamWire
 
@@ -165,11 +172,15 @@ class Alicat(Instrument):
         """
         self._mocked = bool(mock)
         if not mock:
-            await self._talk.learn()
-            self._scales = {each: self._scale(each) for each in self._columns - {"gas"}}
-            self._column("gas" if "gas" in self._columns else "setpoint")
+            await self._learn()
             await self._check_full_scale()
         await super().connect(mock, timeout, force_reconnect)
+
+    async def _learn(self) -> None:
+        await self._talk.learn()
+        scales = {each: self._scale(each) for each in self._columns - {"gas"}}
+        self._column("gas" if "gas" in self._columns else "setpoint")
+        self._scales = scales
 
     async def identify(self) -> str:
         rows = await self._talk.information()
@@ -235,6 +246,8 @@ class Alicat(Instrument):
         if self._mocked:
             return
         async with self._changing:
+            if not self._scales:
+                await self._learn_late()
             try:
                 await self._put(self._safe)
             except RefusedError as error:
@@ -249,6 +262,16 @@ class Alicat(Instrument):
                 await self._set_valve("control")
             if self._controls == "flow":  # pressure may have no way out
                 await self._ebb()
+
+    async def _learn_late(self) -> None:
+        """Learn what connecting could not; a setpoint of 0 is sent even where that fails."""
+        try:
+            await self._learn()
+        except (ConfigError, InstrumentError):
+            if self._safe == 0:
+                with contextlib.suppress(InstrumentError):
+                    await self._talk.command("S 0", urgent=True)
+            raise
 
     async def _ebb(self) -> None:
         deadline, most = clock.monotonic() + EBBING, self._safe + self._approach.tolerance

@@ -49,16 +49,24 @@ class Conversation:
         The columns are asked for until two answers agree: no letter missing in them would show.
 
         :raises GarbledError: no two answers agree.
+        :raises RefusedError: it has no such question.
         """
         self.firmware = parse_firmware((await self.information())[FIRMWARE])
         seen: list[Layout] = []
+        unknown = 0
         for _ in range(TABLES):
             with contextlib.suppress(GarbledError):
-                layout = parse_layout(await self._table(), self.unit)
+                table = await self._table()
+                unknown += table.strip() == "?"
+                layout = parse_layout(table, self.unit)
                 if layout in seen:
                     self.layout = layout
                     return
                 seen.append(layout)
+        if unknown > 1:
+            firmware = "{}v{:02d}".format(*self.firmware)
+            why = f"it does not tell the columns of its data frames, with firmware {firmware}"
+            raise RefusedError(self._who(), f"??D*: {why}")
         raise GarbledError(self._who(), "??D*: no two answers about its data frames agree")
 
     async def information(self) -> list[str]:

@@ -146,7 +146,10 @@ class Conversation:
 
         def accept(frame: bytes) -> bool:
             try:
-                parse_values(self._mine(frame, number).data, [NODE])
+                message = self._mine(frame, number)
+                if message.error is None and message.data[0] == STATUS:
+                    return parse_status(message.data) != 0  # it does not tell its node, but answers
+                parse_values(message.data, [NODE])
             except GarbledError:
                 return False
             return True

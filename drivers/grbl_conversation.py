@@ -61,7 +61,8 @@ class Conversation:
             if before is not None and report.agrees(before, clock.monotonic() - asked):
                 return report
             before, asked = report, began
-        raise GarbledError(self._who(), "status: no two reports in a row agree") from failure
+        why = "" if failure is None else f"; {failure}"
+        raise GarbledError(self._who(), f"status: no two reports in a row agree{why}") from failure
 
     async def report(self, before: bytes = b"", *, urgent: bool = False) -> Report:
         """Ask once, behind real-time bytes that are to act at once.

@@ -112,9 +112,18 @@ class Namur:
         return float(await self._agreed(question, once, alike or (same if exact else near)))
 
     async def switch(self, question: str) -> bool:
-        """Ask `STATUS_n` whether something is switched on."""
+        """Ask `STATUS_n` whether something is switched on.
+
+        :raises NoReplyError: there is no answer: many plates do not know the question.
+        """
         channel = int(question.rpartition("_")[2])
-        reply = await self._ask(question, lambda reply: parse_switch(reply, channel))
+        try:
+            reply = await self._ask(question, lambda reply: parse_switch(reply, channel))
+        except GarbledError as error:
+            raise GarbledError(self._who(), f"{question}: {error}") from error
+        except NoReplyError as error:
+            hint = "a plate that never answers it is described with `status: false`"
+            raise NoReplyError(self._who(), f"{question}: {error}; {hint}") from error
         return parse_switch(reply, channel)
 
     async def text(self, question: str, parse: Callable[[bytes], str] = parse_text) -> str:

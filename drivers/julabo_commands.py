@@ -107,7 +107,7 @@ def parse_version(reply: bytes) -> str:
 
 
 def _match(pattern: str, reply: bytes) -> str:
-    match = re.fullmatch(rb"[\x11\x13]*(" + pattern.encode() + rb")[ \x11\x13]*\r\n", reply)
+    match = re.fullmatch(rb"[ \x11\x13]*(" + pattern.encode() + rb")[ \x11\x13]*\r\n", reply)
     if match is None:
         raise GarbledError("", f"{reply!r} is no answer to it")
     return match[1].decode("ascii").rstrip()

@@ -65,7 +65,7 @@ class Conversation:
             in a row are one, and readings must have seven digits.
         :param who: what the instrument is called in messages, now.
         """
-        self._wire, self._end, self._tags, self._who = wire, end, tags, who
+        self._wire, self._end, self.tags, self._who = wire, end, tags, who
         self._numbers = itertools.cycle(range(1, 256))
         self.power_losses = 0
         """how often it was found to have lost its power"""
@@ -116,7 +116,7 @@ class Conversation:
         timeout: float | None,
         urgent: bool,
     ) -> str:
-        if not self._tags:
+        if not self.tags:
             return await self._ask_plainly(question, answer, before, timeout, urgent)
         tag = next(self._numbers)
         asked = f"*ESE {tag};*ESE?;*ESR?;{question};{again or question}"
@@ -189,7 +189,7 @@ class Conversation:
         return reply.decode("ascii").removesuffix(self._end.decode("ascii"))
 
     def _sync(self) -> Sync:
-        if not self._tags:
+        if not self.tags:
             return Sync(b"*OPC?" + self._end, until(self._end), lambda r: r == b"1" + self._end)
         tag = next(self._numbers)
         wanted = b"%d;%d" % (tag, tag) + self._end

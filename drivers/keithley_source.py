@@ -11,7 +11,7 @@ from ophyd_async.core import DEFAULT_TIMEOUT, AsyncStatus, DeviceMock
 from ophyd_async.core import StandardReadableFormat as Format
 
 from sdl.drivers.keithley_scpi import NUMBER, Conversation
-from sdl.errors import ConfigError, FaultError, RefusedError
+from sdl.errors import ConfigError, FaultError, NoReplyError, RefusedError
 from sdl.instrument import Effect, Instrument, StopPolicy, check_limits, poll_r, poll_rw
 from sdl.wires import StreamWire
 
@@ -150,10 +150,21 @@ class SourceMeter(Instrument):
         """
         self._mocked = bool(mock)
         if not mock:
-            await self.scpi.ask("*OPC?", "1", before="*CLS")  # what was before is not our concern
+            await self._begin()
             await self.check_identity()
             await self._set_up()
         await super().connect(mock, timeout, force_reconnect)
+
+    async def _begin(self) -> None:
+        """Take errors and events of before away, which are not our concern."""
+        try:
+            await self.scpi.ask("*OPC?", "1", before="*CLS")
+        except (NoReplyError, RefusedError) as error:
+            said = str(error).removeprefix(f"{self.name}: ")
+            hint = "does it speak SCPI here, with this baud rate and terminator?"
+            if self.scpi.tags:
+                hint += " What knows no compound messages is described with `tags: false`"
+            raise type(error)(self.name, f"connect: {said}; {hint}") from error
 
     async def identify(self) -> str:
         return await self.scpi.ask("*IDN?", r"[^;]{10,120}")

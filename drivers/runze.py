@@ -24,6 +24,7 @@ from sdl.drivers.runze_packets import (
     OK,
     STATUSES,
     TRIES,
+    UNHEARD_OF,
     UNKNOWN_POSITION,
     Conversation,
     Reply,
@@ -84,10 +85,14 @@ class RunzeInstrument(Instrument):
         await super().connect(mock, timeout, force_reconnect)
 
     async def identify(self) -> str:
-        """Return the version of its firmware and its address."""
-        reply = await self._talk.ask(VERSION, fits=lambda it: it.status == OK and it.value > 0)
+        """Return the version of its firmware, if it tells it, and its address."""
+        reply = await self._talk.ask(
+            VERSION,
+            fits=lambda it: it.value > 0 if it.status == OK else it.status in UNHEARD_OF,
+        )
         high, low = divmod(reply.value, 256)
-        return f"{self.title.split(',')[0]}, firmware {high}.{low}, address {self._talk.address}"
+        told = f", firmware {high}.{low}" if reply.status == OK else ""
+        return f"{self.title.split(',')[0]}{told}, address {self._talk.address}"
 
     async def factory(
         self, command: Literal["address", "baudrate", "restore"], value: int = 0, *, confirm: str

@@ -31,6 +31,7 @@ STATUSES = {
     0xFF: "unknown error",
 }
 MOVING = (BUSY, ACCEPTED)
+UNHEARD_OF = (0x02, 0x07, 0xFF)  # what may answer a question that it does not know
 REFUSALS = (DAMAGED, 0x02, BUSY, 0x07)  # nothing was done
 
 TRIES = 2  # of what may be repeated
@@ -153,9 +154,11 @@ class Conversation:
         def accept(packet: bytes) -> bool:
             nonlocal doubted
             try:
-                right = parse(packet) == Reply(self.address, OK, self.address)
+                reply = parse(packet)
             except GarbledError:
                 return False
+            right = reply == Reply(self.address, OK, self.address)
+            right |= reply.address == self.address and reply.status in UNHEARD_OF
             believed, doubted = doubted, doubted or right
             return right and believed
 

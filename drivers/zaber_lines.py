@@ -58,7 +58,7 @@ TRIES = 2  # of what may be repeated
 log = logging.getLogger(__name__)
 
 HEAD = rb"@(\d\d) (\d) (?:(\d\d) )?(OK|RJ) (BUSY|IDLE) (--|[A-Z]{2}) "
-LINE = re.compile(HEAD + rb"([ -9;-~]+)(?::([0-9A-F]{2}))?\r\n")
+LINE = re.compile(HEAD + rb"([ -9;-~]+)(?::([0-9A-F]{2}))?\r?\n")
 
 
 @dataclass(frozen=True)
@@ -185,8 +185,8 @@ class Conversation:
 def _frame(received: bytes) -> int | None:
     """Everything up to and with the first line that is no alert (`!`) and no info (`#`)."""
     at = 0
-    while (end := received.find(b"\r\n", at)) >= 0:
-        end += 2
+    while (end := received.find(b"\n", at)) >= 0:
+        end += 1
         if received[at : at + 1] not in (b"!", b"#"):
             return end
         at = end
