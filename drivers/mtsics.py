@@ -19,9 +19,9 @@ import re
 
 from ophyd_async.core import SignalW, StandardReadableFormat
 
-from sdl.drivers.balance import Balance, Weight
 from sdl.errors import ConfigError, FaultError, GarbledError, NoReplyError, RefusedError
 from sdl.instrument import PollBackend, poll_rw
+from sdl.instrument.balance import Balance, Weight
 from sdl.wires import StreamWire, Sync, until
 from sdl.wires.frames import Frame, answering
 from sdl.wires.wire import LogEntry

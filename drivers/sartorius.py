@@ -20,9 +20,9 @@ from collections.abc import Callable
 from ophyd_async.core import SignalW
 
 from sdl import clock
-from sdl.drivers.balance import PERIOD, Balance, Weight
 from sdl.errors import ConfigError, FaultError, GarbledError, NoReplyError, RefusedError
 from sdl.instrument import PollBackend
+from sdl.instrument.balance import PERIOD, Balance, Weight
 from sdl.wires import StreamWire, Sync, until
 from sdl.wires.frames import answering
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sdl.clock import new_loop
 from sdl.drivers.alicat import Alicat
-from sdl.drivers.alicat_frames import (
+from sdl.drivers.alicat.frames import (
     GASES,
     parse_firmware,
     parse_frame,

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdl.clock import new_loop
-from sdl.drivers.bronkhorst import FLOW, GAS, MODE, Bronkhorst
-from sdl.drivers.bronkhorst_packets import (
+from sdl.drivers.bronkhorst.driver import FLOW, GAS, MODE, Bronkhorst
+from sdl.drivers.bronkhorst.packets import (
     pack,
     parse_message,
     parse_status,

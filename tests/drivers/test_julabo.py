@@ -11,7 +11,7 @@ import pytest
 from sdl import clock
 from sdl.clock import new_loop
 from sdl.drivers.julabo import Julabo
-from sdl.drivers.julabo_commands import parse_number
+from sdl.drivers.julabo.commands import parse_number
 from sdl.endpoints import memory_wire
 from sdl.endpoints.faults import Fault
 from sdl.endpoints.faulty import Faulty

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from sdl import endpoints
 from sdl.clock import new_loop
 from sdl.drivers.keithley import Keithley2400, Keithley2450
-from sdl.drivers.keithley_scpi import NUMBER, parse, parse_error
+from sdl.drivers.keithley.scpi import NUMBER, parse, parse_error
 from sdl.errors import ConfigError, FaultError, GarbledError, NoReplyError, RefusedError
-from sdl.simulators.keithley2400 import Simulated2400
-from sdl.simulators.keithley2450 import Simulated2450
+from sdl.simulators.keithley import Simulated2400, Simulated2450
 from sdl.simulators.parts.load import Diode, Load
 from sdl.testing import StillWorld
 from sdl.wires import StreamWire

@@ -9,7 +9,7 @@ import pytest
 
 from sdl.clock import new_loop
 from sdl.drivers.runze import RunzePump, RunzeValve
-from sdl.drivers.runze_packets import parse, request
+from sdl.drivers.runze.packets import parse, request
 from sdl.endpoints.faults import Fault
 from sdl.endpoints.faulty import Faulty
 from sdl.endpoints.pty import memory_wire

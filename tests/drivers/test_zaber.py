@@ -9,7 +9,7 @@ import pytest
 
 from sdl.clock import new_loop
 from sdl.drivers.zaber import Zaber
-from sdl.drivers.zaber_lines import parse
+from sdl.drivers.zaber.lines import parse
 from sdl.endpoints.pty import memory_wire
 from sdl.errors import FaultError, GarbledError, InstrumentError, RefusedError
 from sdl.simulators.parts.carriage import Carriage

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from sdl.clock import new_loop
 from sdl.endpoints.line import Cable
-from sdl.simulators.keithley2400 import Simulated2400
-from sdl.simulators.keithley2450 import Simulated2450
+from sdl.simulators.keithley import Simulated2400, Simulated2450
 from sdl.simulators.parts.load import Diode, Load
 from sdl.testing import StillWorld
 
