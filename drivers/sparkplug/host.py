@@ -26,7 +26,7 @@ class HostState:
         """
         self.topic = f"spBv1.0/STATE/{host_id}"
         self._wire, self._said, self._timestamp = wire, False, 0
-        will = wire._will  # noqa: SLF001 (a wire cannot be given a will in public)
+        will = wire.will
         if will is not None and will.topic != self.topic:
             reason = f"the wire {wire.url} has a will on {will.topic} already"
             raise ConfigError(f"{instrument}: host_id={host_id}: {reason}")
@@ -43,8 +43,7 @@ class HostState:
         self._bequeath()
 
     def _bequeath(self) -> None:
-        will = Will(self.topic, self._payload(online=False), retain=True)
-        self._wire._will = will  # noqa: SLF001 (as above)
+        self._wire.will = Will(self.topic, self._payload(online=False), retain=True)
 
     def say(self) -> None:
         """Say that we are online, if we have not since the connection was made."""
