@@ -125,8 +125,9 @@ def demo() -> int:
 def test(*arguments: str) -> int:
     """Run the tests; `arguments` go to pytest. Without any, all tests run, side by side."""
     set_up(dev=True)
-    workers = min(4, os.cpu_count() or 1)  # each may need a gigabyte of memory
-    side_by_side = ("-n", str(workers), "--dist", "worksteal") if workers > 1 else ()
+    # one more than cores: tests wait as long as they work; each may need a gigabyte of memory
+    workers = min(4, (os.cpu_count() or 1) + 1)
+    side_by_side = ("-n", str(workers), "--dist", "worksteal")
     return run("pytest", *(arguments or side_by_side))
 
 

@@ -146,12 +146,13 @@ def elsewhere(folder: Path) -> tuple[list[str], list[str]]:
     return said, wrong
 
 
-def disturbed(folder: Path, trials: int) -> tuple[list[str], list[str]]:
-    """Mishaps of each kind, one a trial; return a table and findings."""
+def disturbed(folder: Path, trials: int, only: str) -> tuple[list[str], list[str]]:
+    """Mishaps of each kind with `only` in its name, one a trial; return a table and findings."""
     calm, right = undisturbed(folder / "calm", trials)
     head = "".join(f"{name:>11}" for name in (*COLUMNS, *BARS))
     said, wrong = [f"{'one bad exchange a trial':<24}{head}"], []
-    for kind, (wire, mishap, power) in KINDS.items():
+    chosen = {kind: what for kind, what in KINDS.items() if only in kind}
+    for kind, (wire, mishap, power) in chosen.items():
         last = calm.exchanges[wire]
         count = min(trials, last)
         ats = [1 + k * last // count for k in range(count)]
@@ -197,6 +198,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=kind)
     parser.add_argument("--kills", type=int, default=300, help="in all; 0: none")
     parser.add_argument("--mishaps", type=int, default=20, help="of each kind; 0: none")
+    parser.add_argument("--only", default="", help="mishaps with this in their name; default: all")
     parser.add_argument("--no-others", action="store_true", help="no full disk, clock, rival")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="folder for journals and logs")
@@ -211,7 +213,7 @@ def main() -> int:
         if not options.no_others:
             parts.append(lambda: elsewhere(home))
         if options.mishaps:
-            parts.append(lambda: disturbed(home, options.mishaps))
+            parts.append(lambda: disturbed(home, options.mishaps, options.only))
         for part in parts:
             lines, findings = part()
             said += ["", *lines]

@@ -16,8 +16,8 @@ import numpy as np
 from ophyd_async.core import DEFAULT_TIMEOUT, DeviceMock, SignalR, StandardReadableFormat
 
 from sdl import clock
-from sdl.drivers.detector import TIMEOUT, AcquiredBackend, Detector
-from sdl.drivers.detector_replies import Acquired, Description
+from sdl.drivers.detector.replies import Acquired, Description
+from sdl.drivers.detector.service import TIMEOUT, AcquiredBackend, Detector
 from sdl.errors import ConfigError, GarbledError
 from sdl.instrument import PushBackend
 from sdl.wires.zmq import Header, ZmqWire

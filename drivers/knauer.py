@@ -24,9 +24,9 @@ from typing import ClassVar, Literal
 from ophyd_async.core import DEFAULT_TIMEOUT, AsyncStatus, DeviceMock, SignalRW
 from ophyd_async.core import StandardReadableFormat as Format
 
-from sdl.drivers.agreeing import agreed, near, same
 from sdl.errors import ConfigError, FaultError, GarbledError, NoReplyError, RefusedError
 from sdl.instrument import Effect, Instrument, StopPolicy, check_limits, poll_r, poll_rw
+from sdl.instrument.agreeing import agreed, near, same
 from sdl.wires import StreamWire, Sync, until
 from sdl.wires.frames import answering
 

@@ -14,13 +14,14 @@ repeated weights (SIR, SR, SNR), applications, filters and keys.
 
 import contextlib
 import logging
+import math
 import re
 
 from ophyd_async.core import SignalW, StandardReadableFormat
 
-from sdl.drivers.balance import Balance, Weight
 from sdl.errors import ConfigError, FaultError, GarbledError, NoReplyError, RefusedError
 from sdl.instrument import PollBackend, poll_rw
+from sdl.instrument.balance import Balance, Weight
 from sdl.wires import StreamWire, Sync, until
 from sdl.wires.frames import Frame, answering
 from sdl.wires.wire import LogEntry
@@ -144,7 +145,8 @@ class MTSICS(Balance):
                 return
             if last:
                 raise ConfigError(f"{self.name}: it weighs in {unit}; set its host unit to g")
-            await self._ask("M21 0 0", _frame("M21", "A"))
+            with contextlib.suppress(RefusedError):
+                await self._ask("M21 0 0", _frame("M21", "A"))
 
     async def _look(self) -> Weight | None:
         try:
@@ -180,16 +182,30 @@ class MTSICS(Balance):
 
     async def _check_tare(self) -> None:
         """:raises FaultError: the tare is not what it was: told once."""
-        known, holds = self._known_tare, await self._tare_weight()
-        if known is not None and abs(holds - known) > 10.0 ** -(self._decimals or 0):
-            lost = f"its power was lost, and with it the tare of {known:g} g (now {holds:g} g)"
+        known, holds = self._known_tare, await self._told_tare()
+        self._known_tare = holds or 0.0
+        if known is not None and abs((holds or 0.0) - known) > 10.0 ** -(self._decimals or 0):
+            now = "" if holds is None else f" (now {holds:g} g)"
+            lost = f"its power was lost, and with it the tare of {known:g} g{now}"
             raise FaultError(self.name, f"weight: {lost}; tare it again")
 
     # Signals and commands
 
     async def _tare_weight(self) -> float:
-        self._known_tare = self._in_grams(await self._ask_value("TA", "TA", "A")).grams
-        return self._known_tare
+        """Return the tare; NaN where the balance does not tell: it has keys to tare it, too."""
+        if (told := await self._told_tare()) is None:
+            return math.nan
+        self._known_tare = told
+        return told
+
+    async def _told_tare(self) -> float | None:
+        """Return the tare as the balance has it; None if it cannot tell (MT-SICS level 0)."""
+        try:
+            return self._in_grams(await self._ask_value("TA", "TA", "A")).grams
+        except RefusedError as error:
+            if not str(error).endswith(REFUSALS["ES"]):
+                raise
+            return None
 
     async def _preset(self, grams: float) -> None:
         """Preset the tare; what the balance then holds is in its reply."""
@@ -299,7 +315,7 @@ def parse_weight(reply: bytes) -> tuple[Weight, str]:
 
     :raises GarbledError: there is none.
     """
-    pattern = rf"[A-Z]{{1,2}} (?P<status>[SDA]) (?P<field>{NUMBER}) {UNIT}\r\n"
+    pattern = rf"[A-Z]{{1,2}} (?P<status>[SDA]) (?P<field>{NUMBER}) {UNIT} *\r\n"
     match = re.fullmatch(pattern, reply.decode("latin-1"), re.ASCII)
     if match is None or len(match["field"]) != 10:
         raise GarbledError("", f"no weight: {reply!r}")
@@ -330,7 +346,7 @@ def _frame(answer: str, rest: str = "A") -> Frame:
 
 def _weight_frame(answer: str, status: str) -> Frame:
     """A line with a weight in 10 characters, an error in its place, or a no."""
-    weight = rf"(?={answer} . .{{10}} ){answer} {status} {NUMBER} {UNIT}"
+    weight = rf"(?={answer} . .{{10}} ){answer} {status} {NUMBER} {UNIT} *"
     error = r"S S(?=.{11}\r) +Error +\d{1,2}[bt]"
     return _line(rf"{weight}|{error}|{answer} [IL+-]")
 

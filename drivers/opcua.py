@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
-from sdl.drivers.served import Safe, Served
-from sdl.drivers.served_words import Command, Given, Reading, Setting
+from sdl.drivers.served.instrument import Safe, Served
+from sdl.drivers.served.words import Command, Given, Reading, Setting
 from sdl.errors import (
     ConfigError,
     FaultError,

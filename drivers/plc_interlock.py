@@ -112,6 +112,8 @@ class PlcInterlock(Instrument):
         force_reconnect: bool = False,
     ) -> None:
         self._mocked = bool(mock)
+        if not mock:
+            await self.identify()  # one error where nobody is there, not one for each signal
         await super().connect(mock, timeout, force_reconnect)
 
     async def identify(self) -> str:

@@ -20,9 +20,9 @@ from collections.abc import Callable
 from ophyd_async.core import SignalW
 
 from sdl import clock
-from sdl.drivers.balance import PERIOD, Balance, Weight
 from sdl.errors import ConfigError, FaultError, GarbledError, NoReplyError, RefusedError
 from sdl.instrument import PollBackend
+from sdl.instrument.balance import PERIOD, Balance, Weight
 from sdl.wires import StreamWire, Sync, until
 from sdl.wires.frames import answering
 
@@ -87,9 +87,14 @@ class Sartorius(Balance):
         )
 
     async def identify(self) -> str:
-        """Ask for model, serial number and software."""
-        said = [await self._about(number) for number in (1, 2, 3)]
-        return f"{said[0]}, serial number {said[1]}, software {said[2]}"
+        """Ask for model, serial number and, if it tells it, software."""
+        said = [await self._about(number) for number in (1, 2)]
+        try:
+            software = await self._about(3)
+        except NoReplyError:
+            log.info("%s: it does not tell its software", self.name)
+            return f"{said[0]}, serial number {said[1]}"
+        return f"{said[0]}, serial number {said[1]}, software {software}"
 
     # Called by `Balance`
 

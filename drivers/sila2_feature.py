@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from sdl import clock
-from sdl.drivers.served import Safe, Served
-from sdl.drivers.served_words import Command, Given, Reading, Setting
+from sdl.drivers.served.instrument import Safe, Served
+from sdl.drivers.served.words import Command, Given, Reading, Setting
 from sdl.errors import ConfigError, FaultError, InstrumentError, NoReplyError, RefusedError
 from sdl.instrument.blocking import Blocking
 

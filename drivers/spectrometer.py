@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from ophyd_async.core import SignalR, StandardReadableFormat
 
-from sdl.drivers.detector import MARGIN, MAX_AGE, TIMEOUT, AcquiredBackend, Detector
-from sdl.drivers.detector_replies import Acquired, Description
+from sdl.drivers.detector.replies import Acquired, Description
+from sdl.drivers.detector.service import MARGIN, MAX_AGE, TIMEOUT, AcquiredBackend, Detector
 from sdl.errors import GarbledError
 from sdl.instrument import PollBackend, PushBackend
 from sdl.wires.zmq import ZmqWire

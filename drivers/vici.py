@@ -2,7 +2,9 @@
 
 Source: EUT manual, pp. 14 to 19 (commands and examples). 9600 8N1, no flow control; commands and
 replies end with CR. `GOnn` has no reply (IFM0, which this driver sets, with LG0 for short replies):
-whether it turned is asked (`CPnn`), twice, since a late reply looks like any other.
+whether it turned is asked (`CPnn`), twice, since a late reply looks like any other. An older one
+that has only long replies is understood (`Position is  = 4`, `NP = 8`, as drivers of others expect
+them).
 
 Two positions (modes 1 and 2) are ports 1 (A) and 2 (B). Not used: LRN, timed toggles (TT: a plan
 can wait), digital inputs, another end of line (DEL), broadcasts.
@@ -28,8 +30,11 @@ MODES = {1: "two positions with stops", 2: "two positions", 3: "multiposition"}
 ORDERS = {"shortest": "GO", "clockwise": "CW", "counterclockwise": "CC"}
 MOST_PORTS = 40
 PERIOD = 0.2  # s between looks at a valve that turns
+LONG = {"CP": "Position is"}  # what a long reply begins with, where it is not the command
 TRIES = 2  # of a question, and of an order that was not carried out
 LOOKS = 5  # at something of which two in a row must agree
+
+NUMBER = r"(?<!= )\d\d|(?<== )[1-9]\d?"  # two digits in a short reply
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +45,8 @@ def parse(reply: bytes, name: str, value: str) -> str:
     :param value: regular expression of all that may stand behind `name`.
     :raises GarbledError: it is no such reply.
     """
-    match = re.fullmatch(rf"{name}({value})\r".encode(), reply)
+    begins = rf"(?:{name}|{LONG.get(name, name)} {{1,2}}= )" if name else ""
+    match = re.fullmatch(rf"\n?{begins}({value})\r".encode(), reply)  # LF: of CR LF before it
     if match is None:
         raise GarbledError("", f"{reply!r} is no answer to {name}")
     return match[1].decode("ascii")
@@ -51,7 +57,7 @@ def parse_port(reply: bytes, ports: int) -> int:
 
     :raises GarbledError: it is no reply to `CP`, or there is no such port.
     """
-    said = parse(reply, "CP", r"[AB]|\d\d")
+    said = parse(reply, "CP", rf"[AB]|{NUMBER}")
     port = LETTERS[said] if said in LETTERS else int(said)
     if not 1 <= port <= ports:
         raise GarbledError("", f"{reply!r}: a valve of {ports} ports has no such port")
@@ -80,6 +86,7 @@ class Vici(Instrument):
         *,
         ports: int = 10,
         address: str = "",
+        counts: bool = True,
         direction: Literal["shortest", "clockwise", "counterclockwise"] = "shortest",
         safe_port: int | None = None,
         turn: float = 6.0,
@@ -89,6 +96,7 @@ class Vici(Instrument):
 
         :param ports: positions that it has: 2 for an injection valve, up to 40.
         :param address: its ID where it was given one: `"5"` on RS-232, `"/5"` on RS-485.
+        :param counts: whether it counts its turns (`CNT`); if not, there is no `cycles`.
         :param direction: which way round a multiposition valve goes.
         :param safe_port: where `make_safe` turns it; None: it is safe where it stands.
         :param turn: s in which it must have turned.
@@ -111,8 +119,9 @@ class Vici(Instrument):
         )
         with self.add_children_as_readables(Format.HINTED_UNCACHED_SIGNAL):
             self.port = poll_r(int, self._get_port, source=f"{wire.url}#{address} CP")
-        with self.add_children_as_readables(Format.UNCACHED_SIGNAL):
-            self.cycles = poll_r(int, self._get_cycles, source=f"{wire.url}#{address} CNT")
+        if counts:
+            with self.add_children_as_readables(Format.UNCACHED_SIGNAL):
+                self.cycles = poll_r(int, self._get_cycles, source=f"{wire.url}#{address} CNT")
         super().__init__(wire, name=name)
 
     async def connect(
@@ -200,21 +209,27 @@ class Vici(Instrument):
             await self._line.send(self._request(setting))
         mode = int(await self._ask("AM", "[123]"))
         self._letters = mode != 3
-        positions = 2 if self._letters else int(await self._ask("NP", r"\d\d"))
+        positions = 2 if self._letters else int(await self._ask("NP", NUMBER))
         if positions != self._ports:
             found = f"{MODES[mode]}, set to {positions} positions"
             raise ConfigError(f"{self.name}: ports={self._ports}, but the actuator is for {found}")
 
     async def _get_port(self) -> int:
-        value = "[AB]" if self._letters else r"\d\d"
-        said = await self._agreed("CP", value)
+        said = await self._agreed("CP", "[AB]" if self._letters else NUMBER)
+        short = said if self._letters else f"{int(said):02d}"
         try:
-            return parse_port(f"CP{said}\r".encode(), self._ports)
+            return parse_port(f"CP{short}\r".encode(), self._ports)
         except GarbledError as error:
             raise GarbledError(self.name, str(error)) from error
 
     async def _get_cycles(self) -> int:
-        return int(await self._agreed("CNT", r"\d{1,5}"))
+        try:
+            return int(await self._agreed("CNT", r"\d{1,5}"))
+        except GarbledError as error:
+            if "Bad command" in str(error):
+                why = "it does not count its turns: describe it with `counts: false`"
+                raise RefusedError(self.name, f"CNT: {why}") from error
+            raise
 
     async def _agreed(self, command: str, value: str, *, name: str | None = None) -> str:
         """Ask until two replies in a row agree: they have no number and no checksum.

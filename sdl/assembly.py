@@ -5,6 +5,7 @@ and says every mistake; `wires` and `instruments` build it for use.
 """
 
 import inspect
+import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AsyncExitStack
@@ -338,6 +339,9 @@ def keeps(device: Any, protocol: Any) -> str | None:
 
 
 def protocol_of(annotation: Any) -> Any:
-    """`Movable[float]` → `Movable`; anything that cannot be checked → None."""
+    """`Movable[float]`, also `| None`, → `Movable`; anything that cannot be checked → None."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        kinds = [kind for kind in typing.get_args(annotation) if kind is not types.NoneType]
+        annotation = kinds[0] if len(kinds) == 1 else None
     origin = typing.get_origin(annotation) or annotation
     return origin if inspect.isclass(origin) else None

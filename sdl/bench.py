@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 import inspect
+import logging
 import threading
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, TypeVar
+
+from ophyd_async.core import NotConnectedError
 
 from sdl import clock
 from sdl.errors import (
@@ -23,7 +26,11 @@ from sdl.wires import Wire
 T = TypeVar("T")
 
 CONNECT_TIMEOUT = 20.0  # s
+CONNECT_TRIES = 2
+CONNECT_PAUSE = 0.5  # s between them
 SAFE_TIMEOUT = 5.0  # s for one instrument to confirm that it is safe
+
+log = logging.getLogger(__name__)
 
 
 class Bench:
@@ -61,16 +68,28 @@ class Bench:
         return device
 
     async def connect(self) -> None:
-        """Connect all instruments in parallel.
+        """Connect all instruments in parallel; one that does not answer is tried once more.
 
         :raises InstrumentError: which did not connect, and why.
         """
-        answers = await self._each(self._connect, CONNECT_TIMEOUT)
+        answers = await self._each(self._connect_patiently, CONNECT_TIMEOUT)
         failed = {name: error for name, error in answers.items() if error is not None}
         if failed:
             lines = [told_of(name, error) for name, error in failed.items()]
             count = f"{len(failed)} of {len(answers)} instruments did not connect"
             raise InstrumentError("", "\n  ".join([f"{count}; nothing has moved", *lines]))
+
+    async def _connect_patiently(self, device: Any) -> None:
+        """Connect; again, within the same time, if no more than an answer was missing."""
+        for _ in range(CONNECT_TRIES - 1):
+            try:
+                return await self._connect(device)
+            except (NoReplyError, StaleError, NotConnectedError) as error:
+                if not _may_pass(error):
+                    raise
+                log.warning("%s; it is tried again", told_of(device.name, error))
+            await asyncio.sleep(CONNECT_PAUSE)
+        return await self._connect(device)
 
     async def _connect(self, device: Any) -> None:
         if inspect.iscoroutinefunction(getattr(device, "connect", None)):
@@ -87,7 +106,7 @@ class Bench:
         """
 
         async def meet(device: Any) -> str:
-            await self._connect(device)
+            await self._connect_patiently(device)
             return await _identify(device)
 
         return await _in_time(meet, self.instruments[name], CONNECT_TIMEOUT)
@@ -222,6 +241,14 @@ class Bench:
         at_work = (_in_time(work, device, timeout) for device in chosen.values())
         results = await asyncio.gather(*at_work, return_exceptions=True)
         return dict(zip(chosen, results, strict=True))
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether nothing is known but that an answer was missing: of all signals that failed."""
+    inner = getattr(error, "_errors", None)  # ophyd-async's NotConnectedError
+    if isinstance(inner, Mapping):
+        return all(_may_pass(each) for each in inner.values())
+    return isinstance(error, NoReplyError | StaleError)
 
 
 async def _in_time(work: Callable[[Any], Awaitable[T]], device: Any, timeout: float) -> T:

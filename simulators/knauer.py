@@ -4,7 +4,8 @@ Source: no manual was read. Commands, ranges and replies are those that flowchem
 real pumps (its `azura_compact.py`, BSD); requests end with LF CR, replies `NAME:value`, `NAME:OK`,
 `ERROR:1` (no such message) or `ERROR:2` (value refused).
 
-Guesses: a reply ends with LF CR as well; `ON` and `OFF` are answered `ON:OK` and `OFF:OK`; settings
+Guesses: a reply ends with LF CR as well; a request may end with either alone; a flow beyond a new
+head's range becomes its highest; `ON` and `OFF` are answered `ON:OK` and `OFF:OK`; settings
 outlive a loss of power, the flow does only with `STARTMODE:1`; a command that is not allowed at the
 moment (control at the front panel, START IN open) is answered `ERROR:2`; the codes in `ERRORS?`;
 motor current 15 % without, and 60 % at the highest pressure.
@@ -53,7 +54,6 @@ class SimulatedKnauer(LineSimulator):
     faults: ClassVar[frozenset[str]] = frozenset(
         {"stuck", "drift", "noise", "saturation", "power cycle", "local mode"}
     )
-    terminator: ClassVar[bytes] = b"\r"
 
     def __init__(
         self,
@@ -121,6 +121,9 @@ class SimulatedKnauer(LineSimulator):
         finally:
             watching.cancel()
 
+    def whole(self, heard: bytes) -> int | None:
+        return next((at + 1 for at, byte in enumerate(heard) if byte in END), None)
+
     async def respond(self, request: bytes) -> None:
         text = request.decode("latin-1").strip("\r\n")
         if not text:
@@ -160,7 +163,7 @@ class SimulatedKnauer(LineSimulator):
         if name == "HEADTYPE":
             if value not in HIGHEST or self.running:
                 return REFUSED
-            self.head = value
+            self.head, self.flow = value, min(self.flow, 1000 * value)
         elif name == "FLOW":
             if value > 1000 * self.head:
                 return REFUSED

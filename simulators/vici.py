@@ -4,9 +4,9 @@ Written from the EUT manual, pp. 14 to 19. Guesses, since it does not say: an un
 answered with `= Bad command`, a wrong argument with nothing (matterlab-valves 1.2.1 sends one, and
 goes on); an order while the rotor turns is ignored; the answers of `IFM1` (when they are through,
 orders are repeated; HM, TO and LRN tell the position) are those that vicivalve 0.1.0 expects, and
-`IFM2` is no different; the long answers of `LG1` follow the microelectric actuator (`Position is =
-04`); power that is lost on the way puts the rotor back to where it came from. RS-485 puts `/`
-before the ID.
+`IFM2` is no different; the long answers of `LG1` are those that four drivers of others expect
+(`Position is  = 4`, `NP = 10`); power that is lost on the way puts the rotor back to where it came
+from. RS-485 puts `/` before the ID.
 """
 
 import asyncio
@@ -211,7 +211,7 @@ class SimulatedVici(LineSimulator):
         self._only(2, MULTIPOSITION)
         if argument:
             self._ports = _whole(argument, 2, 40)
-        return "" if argument else self._said("NP", f"{self._ports:02d}")
+        return "" if argument else self._said("NP", self._number(self._ports))
 
     def _sb(self, argument: str) -> str:
         if argument and argument not in BAUDRATES:
@@ -228,10 +228,13 @@ class SimulatedVici(LineSimulator):
     def _said(self, name: str, value: str) -> str:
         return f"{name} = {value}" if self._long else f"{name}{value}"
 
+    def _number(self, value: int) -> str:
+        return str(value) if self._long else f"{value:02d}"
+
     def _position(self) -> str:
         port = self._part.port
-        value = f"{port:02d}" if self._mode == MULTIPOSITION else LETTERS.get(port, "?")
-        return f"Position is = {value}" if self._long else f"CP{value}"
+        value = self._number(port) if self._mode == MULTIPOSITION else LETTERS.get(port, "?")
+        return f"Position is  = {value}" if self._long else f"CP{value}"
 
     # Orders
 

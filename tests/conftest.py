@@ -1,4 +1,4 @@
-"""What all tests share: on CI (SDL_CI=1) a test that is skipped has failed.
+"""What all tests share: slow ones come first, and on CI (SDL_CI=1) a skipped test has failed.
 
 A skip says that a peer's program is missing (mosquitto, PostgreSQL, …). On a developer's machine
 that is all right; on CI, which installs them, it would hide that nothing was tested.
@@ -10,6 +10,11 @@ from collections.abc import Generator
 import pytest
 
 ON_CI = os.environ.get("SDL_CI") == "1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long: at the end one worker would be at it, and all others idle."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 TINY = {
     "demo_hypervolume": ["--seeds", "0-0", "--trials", "4", "--direct"],
@@ -15,7 +17,7 @@ TINY = {
     "journal": ["--count", "10", "--seconds", "1"],
     "twin_speed": ["--trials", "1"],
     "wires": ["20"],
-    "torture": ["--kills", "2", "--mishaps", "1", "--no-others"],
+    "torture": ["--kills", "1", "--mishaps", "1", "--only", "lost", "--no-others"],
     "stop": ["--rounds", "1", "--instruments", "3"],
     "fuzz": ["--cases", "30"],
     "shelf": ["--readings", "20", "--seconds", "1"],

@@ -80,6 +80,12 @@ def picky(balance: Movable, *, volume: int, bath: Movable):
 def loose(pump, bath, balance, *, volume, hold):
     yield Msg("null")
 
+def optional(
+    pump: Movable, bath: "Readable | None" = None, balance: Movable | None = None,
+    *, volume: float, hold: int | None = None,
+):
+    yield Msg("null")
+
 def swallows(pump: Movable, **others: object):
     yield Msg("null")
 """
@@ -165,6 +171,19 @@ def test_a_mistake_in_any_station_is_named(tmp_path: Path, old: str, new: str, w
     found = said(tmp_path, old, new)
     assert f"campaign.yaml{words}" in found if words.startswith(":") else words in found
     assert len(found.splitlines()) == 1
+
+
+def test_a_plan_may_leave_it_open_whether_it_has_an_instrument(tmp_path: Path):
+    campaign, lab = load(tmp_path, "plan: mix", "plan: mix:optional")
+    assert campaign.problems(lab) == []
+    without_bath = {k: v for k, v in campaign.instruments.items() if k != "bath"}
+    assert campaign.model_copy(update={"instruments": without_bath}).problems(lab) == []
+    given = {**campaign.fixed, "bath": 3}
+    wrong = campaign.model_copy(update={"instruments": without_bath, "fixed": given})
+    assert "wants an instrument here" in str(wrong.problems(lab)[0])
+    shelf = {**campaign.instruments, "balance": "shelf"}
+    (problem,) = campaign.model_copy(update={"instruments": shelf}).problems(lab)
+    assert "the plan wants a Movable, but shelf (Shelf) has no set" in str(problem)
 
 
 def test_two_stations_of_the_same_instruments_are_a_mistake(tmp_path: Path):

@@ -57,7 +57,7 @@ def test_readings_of_all_instruments_are_in_the_journal(tmp_path: Path):
 @pytest.mark.slow
 def test_a_simulated_day_gives_the_same_journal_twice(tmp_path: Path):
     changes = entries("flow_chemistry", hours=24.0, trials=None)
-    fixed = {"reactor_volume": 3.0, "flush_rate": 0.25}  # a slow flush: most of an hour a trial
+    fixed = {"reactor_volume": 3.0, "flush_rate": 0.1}  # a slow flush: 100 minutes a trial
     dumps = []
     for name in ("one.db", "two.db"):
         results = run("flow_chemistry", tmp_path, name, **changes, fixed=fixed)

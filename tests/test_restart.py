@@ -13,7 +13,10 @@ from sdl.errors import JournalError
 from sdl.journal import Journal, TrialState
 from tests import soft_lab
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no kill -9")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="Windows has no kill -9"),
+]
 
 TRIALS = 8
 CAMPAIGN = soft_lab.CAMPAIGN.replace("trials: 6", f"trials: {TRIALS}")

@@ -202,6 +202,10 @@ class PushBackend(_Described[SignalDatatypeT]):
             raise self._stale(f"the newest value is {age:.1f} s old")
         return self.newest
 
+    def newest_that_counts(self) -> Reading[SignalDatatypeT] | None:
+        """The newest value however old it is; None where the instrument has gone offline since."""
+        return None if self._at is None else self.newest
+
     def _stale(self, why: str) -> StaleError:
         return StaleError(self._source, f"{why}; at most {self._max_age:g} s are allowed")
 

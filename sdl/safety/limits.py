@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import inspect
+import logging
 import math
 from collections.abc import Collection, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -11,12 +12,17 @@ from typing import Any
 
 from sdl import clock
 from sdl.bench import Bench
-from sdl.errors import UnsafeError, explain
+from sdl.errors import NoReplyError, StaleError, UnsafeError, explain
 from sdl.instrument import Effect
 from sdl.safety.action import Action
 from sdl.safety.devices import meaning
 from sdl.safety.readings import LONGEST_READ, fresh, only
 from sdl.safety.rules import Limit
+
+TRIES = 3  # of asking where it is, within LONGEST_READ
+PAUSE = 0.5  # s between two of them
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -100,18 +106,25 @@ class Limits:
             )
 
     async def _where(self, limit: Limit, action: Action) -> _Where:
-        asking = _ask(self._bench.find(action.path))
-        (found,) = await asyncio.gather(_in_time(asking), return_exceptions=True)
+        asking = _in_time(self._bench.find(action.path))
+        (found,) = await asyncio.gather(asking, return_exceptions=True)
         if isinstance(found, BaseException):
             why = f"nobody can tell where it is now: {explain(found)}"
             raise _refused(limit, action, why) from found
         return found
 
 
-async def _in_time(asking: Any) -> _Where:
+async def _in_time(device: Any) -> _Where:
+    """Ask; again, if there is no answer: one question that was lost says nothing of where it is."""
     try:
         async with asyncio.timeout(LONGEST_READ):
-            return await asking
+            for _ in range(TRIES - 1):
+                try:
+                    return await _ask(device)
+                except (NoReplyError, StaleError) as error:
+                    log.info("asked again: %s", error)
+                await asyncio.sleep(PAUSE)
+            return await _ask(device)
     except TimeoutError:
         raise UnsafeError(f"it did not answer in {LONGEST_READ:g} s") from None
 

@@ -41,7 +41,8 @@ class MqttWire(Wire):
     ) -> None:
         """Describe a wire; nothing is opened yet. Parameters: see `wire`."""
         super().__init__(without_password(url), timeout=timeout)
-        self._connect, self._will = connect, will
+        self._connect, self.will = connect, will
+        """What the broker publishes when we are gone; a new one counts from the next connection."""
         self._session: Session | None = None
         self._reader: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -177,7 +178,7 @@ class MqttWire(Wire):
 
     async def _open(self) -> None:
         await self._close()  # what is left of a connection that was lost
-        session = self._session = await self._connect(self._will)
+        session = self._session = await self._connect(self.will)
         self._up, self._reader = True, asyncio.create_task(self._hear(session))
         try:
             for topic_filter in list(self._hearers):

@@ -1,3 +1,4 @@
+import asyncio
 import signal
 import subprocess
 import sys
@@ -8,8 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from sdl import Campaign, Lab, cli
+from sdl import Campaign, Lab, cli, plugins
+from sdl.clock import new_loop
+from sdl.endpoints import memory_wire
+from sdl.endpoints.line import Line
+from sdl.errors import NoReplyError
 
+ABSORBANCE = b"ABS -0.4213\n"
 Said = pytest.CaptureFixture[str]
 
 
@@ -136,3 +142,27 @@ def test_what_libraries_log_of_a_dead_instrument_is_not_shown(tmp_path: Path):
     assert done.stderr == ""
     assert "pump: SAF0: tcp://127.0.0.1:9: cannot connect" in done.stdout
     assert "pump: pump:" not in done.stdout
+
+
+@pytest.mark.parametrize("missing", range(len(ABSORBANCE)))
+def test_its_photometer_takes_no_reply_that_lacks_a_byte(lab: Path, missing: int):
+    class Photometer:
+        def __init__(self, *replies: bytes) -> None:
+            self._replies = list(replies)
+
+        async def serve(self, line: Line) -> None:
+            while self._replies:
+                await line.read()
+                await line.write(self._replies.pop(0))
+
+    async def story() -> None:
+        damaged = ABSORBANCE[:missing] + ABSORBANCE[missing + 1 :]
+        said = Photometer(damaged, ABSORBANCE)
+        async with memory_wire("tcp://photometer:4001", [said]) as wire:
+            driver = plugins.load("drivers", "photometer", lab)(wire, name="photometer")
+            with pytest.raises(NoReplyError, match="photometer"):
+                await driver.absorbance.get_value()
+            assert await driver.absorbance.get_value() == -0.4213
+
+    with asyncio.Runner(loop_factory=lambda: new_loop("virtual")) as runner:
+        runner.run(story())

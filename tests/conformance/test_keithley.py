@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from sdl.drivers.keithley import Keithley2400, Keithley2450
-from sdl.simulators.keithley2400 import Simulated2400
-from sdl.simulators.keithley2450 import Simulated2450
+from sdl.simulators.keithley import Simulated2400, Simulated2450
 from sdl.simulators.parts.load import Load
 from sdl.testing import Conformance, Rig, Setting, StillWorld, Subject, Truth
 

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from sdl.drivers.tasmota import TasmotaSensor
-from sdl.drivers.tasmota_switch import TasmotaSwitch
+from sdl.drivers.tasmota import TasmotaSensor, TasmotaSwitch
 from sdl.simulators.parts.outlet import Outlet
 from sdl.simulators.tasmota import SimulatedTasmota
 from sdl.testing import Conformance, Rig, Setting, StillWorld, Subject, Truth

@@ -4,8 +4,7 @@ import asyncio
 
 import numpy as np
 
-from sdl.drivers.zigbee2mqtt import ZigbeeSensor
-from sdl.drivers.zigbee2mqtt_plug import ZigbeePlug
+from sdl.drivers.zigbee2mqtt import ZigbeePlug, ZigbeeSensor
 from sdl.simulators.parts.outlet import Outlet
 from sdl.simulators.parts.room import Room
 from sdl.simulators.zigbee2mqtt import SimulatedZigbee2Mqtt

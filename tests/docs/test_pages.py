@@ -61,6 +61,7 @@ def heater_on_a_port() -> Iterator[str]:
         loop.close()
 
 
+@pytest.mark.slow
 def test_the_readme_does_what_it_says(tmp_path: Path) -> None:
     with heater_on_a_port() as place:
         Reader(tmp_path, {"127.0.0.1:5020": place}).follow(ROOT / "README.md")
@@ -89,6 +90,7 @@ def test_tutorial_3_from_python(tmp_path: Path) -> None:
     Reader(tmp_path).follow(DOCS / "tutorials" / "3-from-python.md")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", HOW_TO)
 def test_how_to(page: str, tmp_path: Path) -> None:
     Reader(tmp_path).follow(DOCS / "how-to" / f"{page}.md")

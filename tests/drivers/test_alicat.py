@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sdl.clock import new_loop
 from sdl.drivers.alicat import Alicat
-from sdl.drivers.alicat_frames import (
+from sdl.drivers.alicat.frames import (
     GASES,
     parse_firmware,
     parse_frame,
@@ -26,6 +26,7 @@ from sdl.errors import ConfigError, FaultError, GarbledError, InstrumentError, R
 from sdl.simulators.alicat import SimulatedAlicat
 from sdl.simulators.parts.gas_line import GasLine
 from sdl.testing import StillWorld
+from sdl.wires import StreamWire
 
 STANDARD = 298.15 / 273.15
 # captured from an MC-500SCCM-D with firmware 5v12.0-R22 (published with alicatlib)
@@ -304,3 +305,42 @@ def test_an_instrument_of_2015_works_without_what_came_later() -> None:
             assert await mfc.gas.get_value() == "Ar"
 
     on_virtual_time(story)
+
+
+class Wordless(SimulatedAlicat):
+    """Does not tell its columns."""
+
+    def _understood(self, text: str) -> list[str]:
+        return ["?"] if text.endswith("??D*") else super()._understood(text)
+
+
+def test_one_that_does_not_tell_its_columns_is_refused_and_shut_all_the_same() -> None:
+    async def run() -> None:
+        part = GasLine(StillWorld())
+        simulator = Wordless(part, rng=np.random.default_rng(1), noise=False)
+        async with memory_wire(Alicat.delivered, [simulator]) as wire:
+            assert isinstance(wire, StreamWire)
+            mfc = Alicat(wire, name="argon")
+            with pytest.raises(RefusedError, match=r"\?\?D\*: it does not tell the columns"):
+                await mfc.connect()
+            part.setpoint = 100.0
+            with pytest.raises(RefusedError, match="columns"):
+                await mfc.make_safe()
+            assert part.setpoint == 0.0
+
+    with asyncio.Runner(loop_factory=lambda: new_loop("virtual")) as runner:
+        runner.run(run())
+
+
+def test_one_that_could_not_be_asked_when_connecting_is_made_safe_later() -> None:
+    async def run() -> None:
+        part = GasLine(StillWorld(), lag=0.01)
+        simulator = SimulatedAlicat(part, rng=np.random.default_rng(1), noise=False)
+        async with memory_wire(Alicat.delivered, [simulator]) as wire:
+            assert isinstance(wire, StreamWire)
+            part.setpoint = 100.0
+            await Alicat(wire, name="argon").make_safe()
+            assert part.setpoint == 0.0
+
+    with asyncio.Runner(loop_factory=lambda: new_loop("virtual")) as runner:
+        runner.run(run())

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdl.clock import new_loop
-from sdl.drivers.bronkhorst import FLOW, GAS, MODE, Bronkhorst
-from sdl.drivers.bronkhorst_packets import (
+from sdl.drivers.bronkhorst.driver import FLOW, GAS, MODE, Bronkhorst
+from sdl.drivers.bronkhorst.packets import (
     pack,
     parse_message,
     parse_status,
@@ -21,10 +21,13 @@ from sdl.drivers.bronkhorst_packets import (
     whole,
 )
 from sdl.endpoints import memory_wire
+from sdl.endpoints.faults import Fault
+from sdl.endpoints.faulty import Faulty
 from sdl.errors import ConfigError, FaultError, GarbledError, RefusedError
 from sdl.simulators.bronkhorst import SimulatedBronkhorst
 from sdl.simulators.parts.gas_line import GasLine
 from sdl.testing import StillWorld
+from sdl.wires import StreamWire
 
 
 class Bench:
@@ -250,3 +253,27 @@ def test_the_counter_counts_and_begins_again() -> None:
             assert await mfc.total.get_value() < 1.0
 
     on_virtual_time(story)
+
+
+def test_one_that_does_not_tell_its_node_is_found_again_by_the_number_of_its_refusal() -> None:
+    class Reticent(SimulatedBronkhorst):
+        async def respond(self, request: bytes) -> None:
+            if request[5:].startswith(bytes([4, 0, 0, 0, 1])):
+                refusal = b"\x03\x03\x00\x04\x02\x10\x03"
+                await self.say(b"\x10\x02" + request[2:3] + refusal)
+            else:
+                await super().respond(request)
+
+    async def run() -> None:
+        part = GasLine(StillWorld())
+        line = Faulty(Reticent(part, rng=np.random.default_rng(1), noise=False))
+        async with memory_wire(Bronkhorst.delivered, [line]) as wire:
+            assert isinstance(wire, StreamWire)
+            mfc = Bronkhorst(wire, name="argon")
+            await mfc.connect()
+            line.plan(Fault("lost reply"))
+            await mfc.setpoint.set(100.0)
+            assert part.setpoint == pytest.approx(100.0, abs=0.1)
+
+    with asyncio.Runner(loop_factory=lambda: new_loop("virtual")) as runner:
+        runner.run(run())

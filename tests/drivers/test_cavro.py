@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdl.clock import new_loop
-from sdl.drivers.cavro import Cavro, Model
-from sdl.drivers.cavro_packets import Protocol, parse, reply_frame, request
+from sdl.drivers.cavro.driver import Cavro, Model
+from sdl.drivers.cavro.packets import Protocol, parse, reply_frame, request
 from sdl.endpoints.faults import Fault
 from sdl.endpoints.faulty import Faulty
 from sdl.endpoints.pty import memory_wire

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from sdl import endpoints
 from sdl.clock import new_loop
 from sdl.drivers.emstat import EmStat
-from sdl.drivers.emstat_methods import MODELS, TECHNIQUES, literal, parse_method
-from sdl.drivers.emstat_packages import parse_error, parse_firmware, parse_package
+from sdl.drivers.emstat.methods import MODELS, TECHNIQUES, literal, parse_method
+from sdl.drivers.emstat.packages import parse_error, parse_firmware, parse_package
 from sdl.endpoints.line import Line
 from sdl.errors import (
     ConfigError,
@@ -29,7 +29,7 @@ from sdl.errors import (
     StaleError,
 )
 from sdl.simulators.emstat import SimulatedEmStat
-from sdl.simulators.emstat_script import PREFIXES, value_of
+from sdl.simulators.emstat.script import PREFIXES, value_of
 from sdl.simulators.parts.electrochemical import RandlesCell
 from sdl.testing import StillWorld
 from sdl.wires import StreamWire

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sdl.clock import monotonic, new_loop
 from sdl.drivers.grbl import Grbl
-from sdl.drivers.grbl_messages import (
+from sdl.drivers.grbl.messages import (
     answer_frame,
     hello_frame,
     parse_report,

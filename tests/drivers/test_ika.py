@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ophyd_async.core import NotConnectedError
 
 from sdl import clock
 from sdl.clock import new_loop
@@ -19,6 +20,7 @@ from sdl.errors import ConfigError, FaultError, InstrumentError, NoReplyError, R
 from sdl.simulators.ika import SimulatedIka
 from sdl.simulators.parts.hot_plate import HotPlate
 from sdl.simulators.world import World
+from sdl.wires import StreamWire
 
 
 class Bench(World):
@@ -220,3 +222,27 @@ def test_what_no_plate_can_do_is_said_at_once() -> None:
 
 async def _ended(status: Any) -> None:
     await status
+
+
+def test_a_plate_that_does_not_know_its_status_says_how_to_describe_it() -> None:
+    async def run() -> None:
+        simulator = SimulatedIka(Bench().plate, rng=np.random.default_rng(1), status=False)
+        async with memory_wire(IkaPlate.delivered, [simulator]) as wire:
+            assert isinstance(wire, StreamWire)
+            with pytest.raises(NotConnectedError, match=r"STATUS_1: .* `status: false`"):
+                await IkaPlate(wire, name="plate").connect()
+            await IkaPlate(wire, status=False, name="plate").connect()
+
+    with asyncio.Runner(loop_factory=lambda: new_loop("virtual")) as runner:
+        runner.run(run())
+
+
+def test_nobody_on_the_line_is_one_error_that_names_the_port() -> None:
+    async def run() -> None:
+        async with memory_wire(IkaPlate.delivered, []) as wire:
+            assert isinstance(wire, StreamWire)
+            with pytest.raises(NoReplyError, match=r"plate: IN_NAME: .*serial:///dev/ttyUSB0"):
+                await IkaPlate(wire, name="plate").connect()
+
+    with asyncio.Runner(loop_factory=lambda: new_loop("virtual")) as runner:
+        runner.run(run())

@@ -11,13 +11,22 @@ import pytest
 from sdl import clock
 from sdl.clock import new_loop
 from sdl.drivers.julabo import Julabo
+from sdl.drivers.julabo.commands import parse_number
 from sdl.endpoints import memory_wire
 from sdl.endpoints.faults import Fault
 from sdl.endpoints.faulty import Faulty
-from sdl.errors import ConfigError, FaultError, InstrumentError, NoReplyError, RefusedError
+from sdl.errors import (
+    ConfigError,
+    FaultError,
+    GarbledError,
+    InstrumentError,
+    NoReplyError,
+    RefusedError,
+)
 from sdl.simulators.julabo import SimulatedJulabo
 from sdl.simulators.parts.bath import Bath
 from sdl.simulators.world import World
+from sdl.wires import StreamWire
 
 USB = "tcp://device-server:4001"  # a line that takes no time
 
@@ -221,3 +230,20 @@ def test_what_no_circulator_can_do_is_said_at_once() -> None:
 
 async def _ended(status: Any) -> None:
     await status
+
+
+def test_a_blank_before_a_number_is_no_harm() -> None:
+    assert parse_number(b" 21.37\r\n") == "21.37"
+    with pytest.raises(GarbledError):
+        parse_number(b"2 1.37\r\n")
+
+
+def test_nobody_on_the_line_is_one_error_that_names_the_port() -> None:
+    async def run() -> None:
+        async with memory_wire(Julabo.delivered, []) as wire:
+            assert isinstance(wire, StreamWire)
+            with pytest.raises(NoReplyError, match=r"bath: version: .*serial:///dev/ttyUSB0"):
+                await Julabo(wire, name="bath").connect()
+
+    with asyncio.Runner(loop_factory=lambda: new_loop("virtual")) as runner:
+        runner.run(run())

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from sdl import endpoints
 from sdl.clock import new_loop
 from sdl.drivers.keithley import Keithley2400, Keithley2450
-from sdl.drivers.keithley_scpi import NUMBER, parse, parse_error
-from sdl.errors import ConfigError, FaultError, GarbledError, RefusedError
-from sdl.simulators.keithley2400 import Simulated2400
-from sdl.simulators.keithley2450 import Simulated2450
+from sdl.drivers.keithley.scpi import NUMBER, parse, parse_error
+from sdl.errors import ConfigError, FaultError, GarbledError, NoReplyError, RefusedError
+from sdl.simulators.keithley import Simulated2400, Simulated2450
 from sdl.simulators.parts.load import Diode, Load
 from sdl.testing import StillWorld
 from sdl.wires import StreamWire
@@ -213,3 +212,15 @@ def test_a_byte_that_is_lost_or_damaged_is_seen(at: int, byte: int) -> None:
 
 def _asked(meter: Any, what: bytes) -> list[bytes]:
     return [entry.data for entry in meter.wire.log if what in entry.data]
+
+
+@BOTH
+def test_a_line_on_which_nobody_speaks_scpi_says_what_to_look_at(model: str) -> None:
+    async def run() -> None:
+        kind = KINDS[model][0]
+        async with endpoints.memory_wire(kind.delivered, []) as wire:
+            with pytest.raises(NoReplyError, match=r"baud rate and terminator.*`tags: false`"):
+                await kind(wire, limit=0.01, name="meter").connect()
+
+    with asyncio.Runner(loop_factory=lambda: new_loop("virtual")) as runner:
+        runner.run(run())

@@ -1,6 +1,7 @@
 """What is special about balances that speak MT-SICS."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -194,3 +195,53 @@ def test_what_is_no_weight_is_not_taken_for_one(reply: bytes) -> None:
 def test_outside_of_the_fine_range_the_last_character_is_a_space() -> None:
     weight, unit = parse_weight(b"S S  100.0000  g\r\n")  # p. 13
     assert (weight.grams, weight.decimals, unit) == (100.0, 4, "g")
+
+
+class LevelZero(SimulatedMTSICS):
+    """Knows nothing but the commands of level 0, and T."""
+
+    async def respond(self, request: bytes) -> None:
+        if request.split()[:1] and request.split()[0] in (b"TA", b"TAC", b"M21", b"I5"):
+            await self.say(b"ES\r\n")
+        else:
+            await super().respond(request)
+
+
+def weighing_at_level_zero(story: Callable[[Bench], Awaitable[None]]) -> None:
+    async def session() -> None:
+        pan = Pan(StillWorld(), lambda: 50.0)
+        simulator = LevelZero(pan, rng=np.random.default_rng(1), noise=False)
+        async with memory_wire(MTSICS.delivered, [simulator]) as wire:
+            await story(Bench(MTSICS(wire, name="balance"), simulator, pan, wire))
+
+    with asyncio.Runner(loop_factory=lambda: new_loop("virtual")) as runner:
+        runner.run(session())
+
+
+def test_a_balance_that_cannot_tell_its_tare_weighs_and_is_tared() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.balance.connect()
+        await bench.balance.tare.trigger()
+        assert await bench.balance.weight.get_value() == 0.0
+        assert math.isnan(await bench.balance.tare_weight.get_value())
+
+    weighing_at_level_zero(story)
+
+
+def test_a_tare_that_went_with_the_power_is_told_by_a_balance_that_cannot_be_asked_for_it() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.balance.connect()
+        await bench.balance.tare.trigger()
+        bench.simulator.begin("power cycle")
+        await asyncio.sleep(10.0)
+        with pytest.raises(FaultError, match="the tare of 50 g; tare it again"):
+            await bench.balance.weight.get_value()
+        assert await bench.balance.weight.get_value() == 50.0
+
+    weighing_at_level_zero(story)
+
+
+def test_blanks_behind_the_unit_are_no_harm() -> None:
+    assert parse_weight(b"S S     100.00 g  \r\n")[0].grams == 100.0
+    with pytest.raises(GarbledError):
+        parse_weight(b"S S    100.00 g\r\n")

@@ -18,7 +18,7 @@ from ophyd_async.core import WatchableAsyncStatus
 
 from sdl.clock import new_loop
 from sdl.drivers.ne1000 import NE1000
-from sdl.drivers.ne1000_packets import parse, quantity, reply_frame, request
+from sdl.drivers.ne1000.packets import parse, quantity, reply_frame, request
 from sdl.endpoints.line import Cable, Line, LineDevice
 from sdl.endpoints.memory import memory
 from sdl.errors import (
@@ -32,7 +32,7 @@ from sdl.errors import (
 )
 from sdl.instrument import Doser, Effect, StopPolicy, effect_of
 from sdl.simulators.ne1000 import SimulatedNE1000
-from sdl.simulators.ne1000_program import Phase
+from sdl.simulators.ne1000.program import Phase
 from sdl.simulators.parts.syringe import PumpHead
 from sdl.wires import StreamWire
 

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdl.clock import monotonic, new_loop
-from sdl.drivers import opentrons_replies as replies
-from sdl.drivers.opentrons import Opentrons
+from sdl.drivers.opentrons import Opentrons, replies
 from sdl.endpoints.faults import Fault
 from sdl.endpoints.faulty import Faulty
 from sdl.endpoints.http import memory_wire

@@ -9,7 +9,9 @@ import pytest
 
 from sdl.clock import new_loop
 from sdl.drivers.runze import RunzePump, RunzeValve
-from sdl.drivers.runze_packets import parse, request
+from sdl.drivers.runze.packets import parse, request
+from sdl.endpoints.faults import Fault
+from sdl.endpoints.faulty import Faulty
 from sdl.endpoints.pty import memory_wire
 from sdl.errors import FaultError, GarbledError, InstrumentError, NoReplyError, RefusedError
 from sdl.instrument import Verdict
@@ -182,3 +184,31 @@ def test_what_is_no_reply_is_not_taken_for_one() -> None:
 
 async def _ended(status: Any) -> None:
     await status
+
+
+class Reticent(SimulatedRunzeValve):
+    """Knows neither its version nor its address, as software that plays one may."""
+
+    async def respond(self, request: bytes) -> None:
+        if request[2:3] not in (b"\x20", b"\x3f"):
+            await super().respond(request)
+            return
+        unknown = bytes([0xCC, request[1], 0x02, 0, 0, 0xDD])
+        await self.say(unknown + (sum(unknown) & 0xFFFF).to_bytes(2, "little"))
+
+
+def test_a_valve_that_does_not_know_the_question_for_its_address_is_found_again_all_the_same() -> (
+    None
+):
+    async def story() -> None:
+        simulator = Reticent(Selector(StillWorld(), ports=6), rng=np.random.default_rng(1))
+        line = Faulty(simulator)
+        async with memory_wire(RunzeValve.delivered, [line]) as wire:
+            valve = RunzeValve(wire, name="valve")
+            await valve.connect()
+            assert await valve.identify() == "Runze SV-06, address 0"
+            line.plan(Fault("lost reply"))
+            await valve.set(4)
+            assert await valve.port.get_value() == 4
+
+    run(story())

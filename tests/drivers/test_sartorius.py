@@ -1,6 +1,7 @@
 """What is special about balances that speak SBI: hardly anything is acknowledged."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -121,3 +122,22 @@ def test_a_long_line_that_has_lost_its_head_is_no_short_one() -> None:
 
 async def _nobody(protocol: object) -> Any:
     raise ConnectionRefusedError
+
+
+def test_a_balance_that_does_not_tell_its_software_is_identified_without() -> None:
+    class Reticent(SimulatedSartorius):
+        async def respond(self, request: bytes) -> None:
+            if not request.startswith(b"\x1bx3_"):
+                await super().respond(request)
+
+    async def session() -> None:
+        pan = Pan(StillWorld(), lambda: 50.0)
+        simulator = Reticent(pan, rng=np.random.default_rng(1), noise=False)
+        async with memory_wire(Sartorius.delivered, [simulator]) as wire:
+            balance = Sartorius(wire, name="balance")
+            await balance.connect()
+            assert re.fullmatch(r"MSE.*, serial number \d+", await balance.identify())
+            assert await balance.weight.get_value() == 50.0
+
+    with asyncio.Runner(loop_factory=lambda: new_loop("virtual")) as runner:
+        runner.run(session())

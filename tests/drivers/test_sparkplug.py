@@ -15,7 +15,7 @@ from ophyd_async.core import NotConnectedError
 
 from sdl import clock
 from sdl.drivers.sparkplug import Sparkplug
-from sdl.drivers.sparkplug_payload import (
+from sdl.drivers.sparkplug.payload import (
     Metric,
     Raw,
     encode_command,
@@ -26,7 +26,7 @@ from sdl.endpoints.mqtt import powered
 from sdl.endpoints.mqtt_memory import MemoryBroker, MemorySession
 from sdl.errors import ConfigError, GarbledError, NoReplyError, RefusedError, StaleError
 from sdl.simulators.sparkplug import SimulatedSparkplug
-from sdl.simulators.sparkplug_codec import encode, with_value
+from sdl.simulators.sparkplug.codec import encode, with_value
 from sdl.wires.mqtt import MqttWire
 
 TRANSCRIPT = Path(__file__).parents[1] / "transcripts" / "sparkplug.yaml"

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from sdl import clock
-from sdl.drivers.tasmota_switch import TasmotaSwitch, parse_power
+from sdl.drivers.tasmota.switch import TasmotaSwitch, parse_power
 from sdl.endpoints.mqtt import powered
 from sdl.endpoints.mqtt_memory import MemoryBroker
 from sdl.errors import ConfigError, FaultError, GarbledError, NoReplyError

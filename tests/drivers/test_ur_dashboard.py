@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sdl.clock import new_loop
 from sdl.drivers.ur_dashboard import UrDashboard
-from sdl.drivers.ur_dashboard_words import MODE, SAFETY, STATE, VERSION, frame
+from sdl.drivers.ur_dashboard.words import MODE, SAFETY, STATE, VERSION, frame
 from sdl.endpoints.faults import Fault
 from sdl.endpoints.faulty import Faulty
 from sdl.endpoints.tcp import memory_wire

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ophyd_async.core import NotConnectedError
 
 from sdl.clock import new_loop
 from sdl.drivers.vici import Vici, parse_port
@@ -14,6 +15,7 @@ from sdl.errors import ConfigError, FaultError, GarbledError
 from sdl.simulators.parts.selector import Selector
 from sdl.simulators.vici import SimulatedVici
 from sdl.testing import StillWorld
+from sdl.wires import StreamWire
 
 Story = Callable[[Vici, Selector, SimulatedVici], Awaitable[Any]]
 
@@ -87,3 +89,37 @@ def test_what_is_no_position_is_not_taken_for_one(reply: bytes) -> None:
 def test_what_cannot_be_is_a_configuration_error(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="allowed"):
         Vici(None, **wrong)  # type: ignore[arg-type]
+
+
+def test_an_actuator_that_has_only_long_replies_is_understood() -> None:
+    async def story(valve: Vici, part: Selector, simulator: SimulatedVici) -> None:
+        assert isinstance(valve.wire, StreamWire)
+        await valve.wire.send(b"LG1\r")
+        await valve.set(5)
+        assert await valve.port.get_value() == part.port == 5
+
+    with_valve(story)
+    assert parse_port(b"Position is  = 10\r", 10) == 10
+    with pytest.raises(GarbledError):
+        parse_port(b"Position is  = 04\r", 10)
+    with pytest.raises(GarbledError):
+        parse_port(b"CP4\r", 10)
+
+
+def test_an_actuator_that_does_not_count_is_connected_without_its_cycles() -> None:
+    class Uncounting(SimulatedVici):
+        async def respond(self, request: bytes) -> None:
+            if request == b"CNT\r":
+                await self.say(b"= Bad command\r")
+            else:
+                await super().respond(request)
+
+    async def run() -> None:
+        simulator = Uncounting(Selector(StillWorld(), ports=8), rng=np.random.default_rng(1))
+        async with memory_wire(Vici.delivered, [simulator]) as wire:
+            with pytest.raises(NotConnectedError, match="counts: false"):
+                await Vici(wire, ports=8, name="valve").connect()
+            await Vici(wire, ports=8, counts=False, name="valve").connect()
+
+    with asyncio.Runner(loop_factory=lambda: new_loop("virtual")) as runner:
+        runner.run(run())

@@ -9,7 +9,7 @@ import pytest
 
 from sdl.clock import new_loop
 from sdl.drivers.zaber import Zaber
-from sdl.drivers.zaber_lines import parse
+from sdl.drivers.zaber.lines import parse
 from sdl.endpoints.pty import memory_wire
 from sdl.errors import FaultError, GarbledError, InstrumentError, RefusedError
 from sdl.simulators.parts.carriage import Carriage
@@ -172,3 +172,24 @@ def test_what_is_no_reply_is_not_taken_for_one(line: bytes) -> None:
 
 async def _ended(status: Any) -> None:
     await status
+
+
+def test_an_answer_may_end_with_a_line_feed_alone() -> None:
+    assert parse(b"@01 1 07 OK IDLE -- 5\n").data == "5"
+
+    class Bare(SimulatedZaber):
+        async def say(self, data: bytes) -> None:
+            await super().say(data.replace(b"\r\n", b"\n"))
+
+    async def run() -> None:
+        part = Carriage(StillWorld(), travel_mm=50.8, position_mm=10.0)
+        rng = np.random.default_rng(1)
+        simulator = Bare(part, rng=rng, microstep=MICROSTEP, homed=True)
+        async with memory_wire(Zaber.delivered, [simulator]) as wire:
+            stage = Zaber(wire, microstep=MICROSTEP, name="stage")
+            await stage.connect()
+            await stage.set(12.0)
+            assert abs(part.position - 12.0) < 0.01
+
+    with asyncio.Runner(loop_factory=lambda: new_loop("virtual")) as runner:
+        runner.run(run())

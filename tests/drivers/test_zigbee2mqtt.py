@@ -11,9 +11,7 @@ import pytest
 import yaml
 
 from sdl import clock
-from sdl.drivers import zigbee2mqtt_messages as messages
-from sdl.drivers.zigbee2mqtt import ZigbeeSensor
-from sdl.drivers.zigbee2mqtt_plug import ZigbeePlug
+from sdl.drivers.zigbee2mqtt import ZigbeePlug, ZigbeeSensor, messages
 from sdl.endpoints.mqtt import powered
 from sdl.endpoints.mqtt_memory import MemoryBroker, MemorySession
 from sdl.errors import ConfigError, FaultError, GarbledError, NoReplyError, StaleError

@@ -40,6 +40,7 @@ def test_it_runs_on_the_twin_which_reaches_for_nobody(tmp_path: Path) -> None:
 
 
 @pytest.mark.peer
+@pytest.mark.slow
 def test_it_runs_with_its_servers(tmp_path: Path) -> None:
     sila, opcua, environment = free_port(), free_port(), epics_environment()
     folder = copied(tmp_path, port_50052=sila, port_4840=opcua)

@@ -9,7 +9,7 @@ import pytest
 from sdl.clock import new_loop
 from sdl.drivers.lads import Lads
 from sdl.drivers.opcua import OpcUa
-from sdl.drivers.served_words import Command, Reading, Setting
+from sdl.drivers.served.words import Command, Reading, Setting
 from sdl.errors import ConfigError, FaultError, InstrumentError, NoReplyError, RefusedError
 from tests.foreign.serving import free_port, serving
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from sdl.clock import monotonic, new_loop
-from sdl.drivers.pylabrobot_device import PylabrobotPump, PylabrobotScale, PylabrobotTemperature
-from sdl.drivers.pylabrobot_plates import PylabrobotHandler, PylabrobotPlateReader, parse_plate
+from sdl.drivers.pylabrobot import PylabrobotPump, PylabrobotScale, PylabrobotTemperature
+from sdl.drivers.pylabrobot.plates import PylabrobotHandler, PylabrobotPlateReader, parse_plate
 from sdl.errors import (
     ConfigError,
     FaultError,

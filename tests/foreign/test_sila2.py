@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sdl.clock import new_loop
-from sdl.drivers.served_words import Command, Reading, Setting
+from sdl.drivers.served.words import Command, Reading, Setting
 from sdl.drivers.sila2_feature import Sila2Feature
 from sdl.errors import ConfigError, FaultError, NoReplyError, RefusedError, StaleError
 from tests.foreign.serving import free_port, serving

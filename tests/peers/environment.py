@@ -3,6 +3,8 @@
     alicat = environment("alicat")           # tests/peers/requirements/alicat.txt, pinned
     said = await alicat.run("their_side.py", url)
 
+    python -m tests.peers.environment        # builds all, as CI does while it has other work
+
 An environment is built when it is first wanted, in `.peers/` of the checkout, and used from then
 on; it is built anew when its requirements change.
 """
@@ -14,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,3 +101,9 @@ def _build(folder: Path, python: Path, requirements: Path) -> None:
         )
         if done.returncode != 0:
             pytest.skip(f"{requirements.name} cannot be installed: {done.stderr.strip()[-500:]}")
+
+
+if __name__ == "__main__":
+    for each in sorted(REQUIREMENTS.glob("*.txt")):
+        with suppress(pytest.skip.Exception):  # whoever wants it will say so
+            environment(each.stem)

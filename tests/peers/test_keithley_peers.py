@@ -15,8 +15,7 @@ import pytest
 from sdl.drivers.keithley import Keithley2400, Keithley2450
 from sdl.endpoints import pty, tcp
 from sdl.errors import RefusedError
-from sdl.simulators.keithley2400 import Simulated2400
-from sdl.simulators.keithley2450 import Simulated2450
+from sdl.simulators.keithley import Simulated2400, Simulated2450
 from sdl.simulators.parts.load import Load
 from sdl.testing import StillWorld
 from sdl.wires.tcp import wire as tcp_wire

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sdl.drivers.tasmota_switch import TasmotaSwitch
-from sdl.drivers.zigbee2mqtt_plug import ZigbeePlug
+from sdl.drivers.tasmota import TasmotaSwitch
+from sdl.drivers.zigbee2mqtt import ZigbeePlug
 from sdl.endpoints.mqtt import serve
 from sdl.simulators.parts.outlet import Outlet
 from sdl.simulators.tasmota import SimulatedTasmota

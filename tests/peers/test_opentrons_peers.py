@@ -16,8 +16,9 @@ from sdl.drivers.opentrons import Opentrons
 from sdl.endpoints.http import memory_wire, serve
 from sdl.errors import FaultError, RefusedError
 from sdl.instrument import Verdict
-from sdl.simulators import opentrons_engine, opentrons_steps
 from sdl.simulators.opentrons import SimulatedOpentrons
+from sdl.simulators.opentrons import engine as opentrons_engine
+from sdl.simulators.opentrons import steps as opentrons_steps
 from sdl.simulators.parts.deck import Deck, HotPlate
 from sdl.testing import StillWorld
 from sdl.wires.http import wire as http_wire

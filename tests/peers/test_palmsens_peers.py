@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sdl.drivers.emstat import EmStat
-from sdl.drivers.emstat_methods import MODELS, TECHNIQUES, parse_method
+from sdl.drivers.emstat.methods import MODELS, TECHNIQUES, parse_method
 from sdl.endpoints import pty
 from sdl.errors import RefusedError
 from sdl.simulators.emstat import SimulatedEmStat

@@ -138,6 +138,17 @@ def test_a_step_from_nobody_knows_where_is_refused(how: str, tmp_path: Path) -> 
     run(tmp_path, LIMITS, test)
 
 
+def test_one_question_that_is_lost_is_asked_again(tmp_path: Path) -> None:
+    async def test(lab: Opened) -> None:
+        lab.silent.add("oven.temperature")
+        asking = asyncio.create_task(lab.ask("set", "oven", 50))
+        await asyncio.sleep(0.3)
+        lab.silent.clear()
+        assert await asking == []
+
+    run(tmp_path, LIMITS, test)
+
+
 def test_a_ramp_counts_from_the_setting_before(tmp_path: Path) -> None:
     async def test(lab: Opened) -> None:
         assert "the first one, counts as one in a minute" in await refused(lab, "set", "oven", 61)
@@ -267,6 +278,21 @@ def test_a_reading_that_is_too_old_refuses_though_the_driver_still_gives_it(tmp_
         assert "its value is invalid" in await refused(lab, "set", "oven", 50)
 
     rule = "{rule: 'oven needs hood.pressure < 2 bar', max_age: 10, period: 3600}"
+    run(tmp_path, f"safety: {{interlocks: [{rule}]}}\n", test)
+
+
+def test_a_rule_may_allow_what_was_pushed_more_age_than_the_driver_does(tmp_path: Path) -> None:
+    async def test(lab: Opened) -> None:
+        await asyncio.sleep(4000)  # the driver allows 3600
+        await lab.ask("set", "oven", 50)
+        await asyncio.sleep(1401)
+        assert "hood.pressure: hood.pressure: the newest" in await refused(lab, "set", "oven", 50)
+        lab.bench.find("hood").backend.publish(1.0)
+        await lab.ask("set", "oven", 50)
+        lab.bench.find("hood").backend.invalidate()  # it is known to be offline
+        assert "nothing has arrived" in await refused(lab, "set", "oven", 50)
+
+    rule = "{rule: 'oven needs hood.pressure < 2 bar', max_age: 5400, period: 3600}"
     run(tmp_path, f"safety: {{interlocks: [{rule}]}}\n", test)
 
 

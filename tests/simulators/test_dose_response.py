@@ -16,7 +16,7 @@ from sdl.plans.dilution_series import Series, library_place, number, protocol
 from sdl.plans.dose_response import dose_response, evaluated, fitted
 from sdl.simulators import molecules
 from sdl.simulators.dose_response import BLANK, DoseResponse, names, place
-from sdl.simulators.opentrons_steps import Steps
+from sdl.simulators.opentrons.steps import Steps
 from sdl.simulators.parts.mixing_deck import MixingDeck
 from sdl.simulators.physics.potency import Potency, plate_pattern
 from sdl.simulators.plate_reader import SimulatedPlateReader

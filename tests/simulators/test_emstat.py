@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sdl.clock import new_loop
 from sdl.endpoints.line import Cable
 from sdl.simulators.emstat import SimulatedEmStat
-from sdl.simulators.emstat_script import COMMANDS, ScriptError, encoded, parse
+from sdl.simulators.emstat.script import COMMANDS, ScriptError, encoded, parse
 from sdl.simulators.parts.electrochemical import RandlesCell
 from sdl.testing import StillWorld
 

@@ -194,3 +194,19 @@ def test_nothing_that_is_said_makes_them_crash_or_deaf(pieces: list[bytes]) -> N
             assert await host.ask(b"\x10\x02\x05\x80\x05\x04\x00\x01\x00\x01\x10\x03") != b""
 
     on_virtual_time(story)
+
+
+def test_a_line_that_never_ended_does_not_swallow_the_next_message() -> None:
+    ask, answered = (
+        bytes.fromhex("10020180050401210121 1003"),
+        bytes.fromhex("10020103050201210000 1003"),
+    )
+
+    async def story() -> None:
+        async with Host(SimulatedBronkhorst) as host:
+            for lost in (b":0680", b":06800401210121\n", b":\r", b"\x10\x02\x01\x80"):
+                await host.ask(lost)
+                assert (await host.ask(ask)).endswith(answered)
+            assert await host.ask(b":0680:06800401210121\r\n") == b":06030201210000\r\n"
+
+    on_virtual_time(story)

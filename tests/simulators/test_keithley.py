@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from sdl.clock import new_loop
 from sdl.endpoints.line import Cable
-from sdl.simulators.keithley2400 import Simulated2400
-from sdl.simulators.keithley2450 import Simulated2450
+from sdl.simulators.keithley import Simulated2400, Simulated2450
 from sdl.simulators.parts.load import Diode, Load
 from sdl.testing import StillWorld
 
@@ -130,3 +129,16 @@ def test_a_2450_with_an_open_interlock_gives_no_more_than_42_volts() -> None:
         assert simulator.obey(":SYST:ERR:CODE?") == ["5074"]
 
     inside(work)
+
+
+def test_the_2400_tells_how_many_errors_there_are_and_all_of_them_at_once() -> None:
+    def story() -> None:
+        meter = made(Simulated2400)
+        for wrong in (":NOT:KNOWN", ":SOUR:VOLT 500"):
+            meter.obey(wrong)
+        assert meter.obey(":SYST:ERR:COUN?") == ["2"]
+        both = '-113,"Undefined header",-222,"Parameter data out of range"'
+        assert meter.obey(":SYST:ERR:ALL?") == [both]
+        assert meter.obey(":SYST:ERR:CODE?;*OPT?") == ["0", "0"]
+
+    inside(story)

@@ -97,3 +97,23 @@ def test_what_it_does_not_know_it_says(said: str) -> None:
         assert await host.ask("HEADTYPE?") == "HEADTYPE:10"
 
     run(story)
+
+
+def test_either_end_of_line_ends_a_request() -> None:
+    async def story(host: Host) -> None:
+        for end in ("\n", "\r", "\r\n"):
+            host.cable.from_host(f"FLOW?{end}".encode())
+            await asyncio.sleep(0.02)
+            assert bytes(host._heard) == b"FLOW:0\n\r"
+            host._heard.clear()
+
+    run(story)
+
+
+def test_a_smaller_head_cannot_be_left_with_a_larger_flow() -> None:
+    async def story(host: Host) -> None:
+        assert await host.ask("FLOW:50000") == "FLOW:OK"
+        assert await host.ask("HEADTYPE:10") == "HEADTYPE:OK"
+        assert await host.ask("FLOW?") == "FLOW:10000"
+
+    run(story, head=50)

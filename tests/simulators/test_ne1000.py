@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sdl.clock import new_loop
 from sdl.endpoints.line import Cable
 from sdl.simulators.ne1000 import SimulatedNE1000
-from sdl.simulators.ne1000_link import Listener
+from sdl.simulators.ne1000.link import Listener
 from sdl.simulators.parts.syringe import PumpHead
 
 

@@ -15,7 +15,7 @@ from sdl import clock
 from sdl.endpoints.mqtt import powered
 from sdl.endpoints.mqtt_memory import MemoryBroker
 from sdl.simulators.sparkplug import SimulatedSparkplug
-from sdl.simulators.sparkplug_codec import DATATYPES, decode, encode, value_of, with_value
+from sdl.simulators.sparkplug.codec import DATATYPES, decode, encode, value_of, with_value
 
 TRANSCRIPT = Path(__file__).parents[1] / "transcripts" / "sparkplug.yaml"
 GOLDEN = yaml.safe_load(TRANSCRIPT.read_text())

@@ -1,8 +1,10 @@
 """A photometer on a TCP port. One line asks, one line answers:
 
 *IDN?   mylab photometer 1.0
-ABS?    ABS 0.4213
+ABS?    ABS +0.4213
 """
+
+import re
 
 from ophyd_async.core import StandardReadableFormat as Format
 
@@ -28,13 +30,10 @@ class Photometer(Instrument):
 
     async def _absorbance(self) -> float:
         reply = await self._ask("ABS?")
-        word, _, number = reply.partition(" ")
-        try:
-            if word == "ABS":
-                return float(number)
-        except ValueError:
-            pass
-        raise GarbledError(self.name, f"ABS?: {reply!r} is no absorbance")
+        found = re.fullmatch(r"ABS ([+-]\d\.\d{4})", reply)  # so exact that no byte can be missing
+        if found is None:
+            raise GarbledError(self.name, f"ABS?: {reply!r} is no absorbance")
+        return float(found[1])
 
     async def _ask(self, question: str) -> str:
         assert isinstance(self.wire, StreamWire)

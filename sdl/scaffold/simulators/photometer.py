@@ -32,7 +32,7 @@ class SimulatedPhotometer:
         if command == b"*IDN?":
             return b"mylab photometer 1.0"
         if command == b"ABS?":
-            return b"ABS %.4f" % (self._part.absorbance + NOISE * self._rng.standard_normal())
+            return b"ABS %+.4f" % (self._part.absorbance + NOISE * self._rng.standard_normal())
         return b"ERR"
 
 

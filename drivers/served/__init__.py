@@ -1,0 +1,1 @@
+"""Instruments that another program serves: what `opcua` and `sila2_feature` share."""
