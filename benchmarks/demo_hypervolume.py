@@ -103,7 +103,7 @@ def on_the_twin(optimizer: str, seed: int, trials: int) -> tuple[list[Outcomes],
 
 def directly(optimizer: str, seed: int, trials: int) -> tuple[list[Outcomes], list[Outcomes]]:
     """The same without instruments."""
-    proposer = load("optimizers", optimizer, None)(CAMPAIGN.space, CAMPAIGN.objectives, seed=seed)
+    proposer = load("optimizers", optimizer, None)(CAMPAIGN.task, seed=seed)
     rng = np.random.default_rng([seed, trials])
     measured: list[Outcomes] = []
     true: list[Outcomes] = []

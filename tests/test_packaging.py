@@ -18,8 +18,9 @@ from sdl import plugins
 ROOT = Path(__file__).parent.parent
 ROOMS = ("drivers", "optimizers", "plans", "simulators")
 EXTRAS = (
-    *("dev", "epics", "molecules", "notify", "opcua", "pandas", "postgresql"),
-    *("pylabrobot", "sila2", "tiled"),
+    *("ax", "baybe", "blop", "dev", "epics", "gest", "library", "molecules", "notify", "opcua"),
+    *("optuna", "pandas", "parquet", "postgresql", "pylabrobot", "ray", "sila2", "spreadsheet"),
+    "tiled",
 )
 NAMES = [(room, name) for room in get_args(plugins.Room) for name in plugins.names(room)]
 
