@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdl.errors import ConfigError
-from sdl.optimizers import _screening
-from sdl.optimizers._library_model import Trials
-from sdl.optimizers._tanimoto import counting
+from sdl.optimizers.library import _screening
+from sdl.optimizers.library._model import Trials
+from sdl.optimizers.library._tanimoto import counting
 
 Packed = NDArray[np.uint8]
 

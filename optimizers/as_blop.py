@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sdl.errors import OptimizerError
-from sdl.optimizers._dialogue import ID, Dialogue
+from sdl.optimizers.foreign._dialogue import ID, Dialogue
 from sdl.space import Objective, Space
 from sdl.task import Task
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sdl.errors import ConfigError, OptimizerError
-from sdl.optimizers._dialogue import ID, Dialogue
+from sdl.optimizers.foreign._dialogue import ID, Dialogue
 from sdl.task import Task
 
 try:

@@ -16,7 +16,7 @@ from sdl.optimizers.adaptive import Adaptive
 
 class judged(Adaptive):
     def forecast(self, points, wanted):
-        from sdl.optimizers._forecast import forecast
+        from sdl.optimizers.adaptive._forecast import forecast
 
         return forecast(self._proposer, self._history, points, wanted)
 """

@@ -11,9 +11,8 @@ import pytest
 import torch
 
 from sdl.errors import ConfigError
-from sdl.optimizers import _gp, _search
-from sdl.optimizers._success import Success
-from sdl.optimizers.botorch import BoTorch
+from sdl.optimizers.botorch import BoTorch, _gp, _search
+from sdl.optimizers.botorch._success import Success
 from sdl.optimizers.sobol import Sobol
 from sdl.space import Objective, Point, Space
 from sdl.task import Task

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from sdl.errors import ConfigError, OptimizerError
-from sdl.optimizers._foreign import Foreign, Told
-from sdl.optimizers._settle import settle
+from sdl.optimizers.foreign._settle import settle
+from sdl.optimizers.foreign._translate import Foreign, Told
 from sdl.optimizers.sobol import Sobol
 from sdl.space import Objective, Point, Space
 from sdl.task import OutcomeConstraint, Task
@@ -262,7 +262,7 @@ def test_what_a_peer_cannot_express_is_said_when_the_campaign_is_checked(
 
 @pytest.mark.parametrize("generator", ["", "os:system", "no_such.package:Thing"])
 def test_a_generator_is_a_class_of_an_allowed_package(generator: str) -> None:
-    from sdl.optimizers.gest import Gest
+    from sdl.optimizers.foreign.gest import Gest
 
     with pytest.raises(ConfigError, match=r"must name a class|in no allowed package"):
         Gest(Task.of(space({"x": UNIT}), LOW), seed=0, generator=generator)
@@ -272,8 +272,9 @@ def test_checking_a_campaign_imports_no_peer() -> None:
     script = (
         "import sys\n"
         "from sdl.space import *\nfrom sdl.task import Task\nfrom sdl.errors import ConfigError\n"
-        "from sdl.optimizers.ax import Ax\nfrom sdl.optimizers.baybe import BayBE\n"
-        "from sdl.optimizers.optuna import Optuna\nfrom sdl.optimizers.gest import Gest\n"
+        "from sdl.optimizers.foreign.ax import Ax\nfrom sdl.optimizers.foreign.baybe import BayBE\n"
+        "from sdl.optimizers.foreign.optuna import Optuna\n"
+        "from sdl.optimizers.foreign.gest import Gest\n"
         "space = Space.model_validate({'parameters': {'x': {'low': 0.0, 'high': 1.0}}})\n"
         "task = Task.of(space, {'f': Objective(direction='minimize')})\n"
         "for strategy in (Ax, BayBE, Optuna):\n"

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sdl.optimizers._forecast import forecast
-from sdl.optimizers._gaussian import GaussianProcess
-from sdl.optimizers._judge import judge
-from sdl.optimizers._simulate import Simulated, simulate
 from sdl.optimizers.adaptive import Adaptive
+from sdl.optimizers.adaptive._forecast import forecast
+from sdl.optimizers.adaptive._gaussian import GaussianProcess
+from sdl.optimizers.adaptive._judge import judge
+from sdl.optimizers.adaptive._simulate import Simulated, simulate
 from sdl.space import Objective, Space
 from sdl.stoprule import StopRule
 from sdl.suggest.calibration import Calibration, Prediction, calibrations

@@ -12,12 +12,12 @@ from scipy.stats import multivariate_normal, norm
 
 from sdl.errors import ConfigError, OptimizerError
 from sdl.library import Library
-from sdl.optimizers import _library_gp, _screening
-from sdl.optimizers._library_gp import Hyperparameters, Outcome, log_expected_improvement
-from sdl.optimizers._library_model import InMemory, Model, Trials
-from sdl.optimizers._library_start import spread
-from sdl.optimizers._tanimoto import Tanimoto
-from sdl.optimizers.library import LibraryScreening
+from sdl.optimizers.library import LibraryScreening, _screening
+from sdl.optimizers.library import _gp as _library_gp
+from sdl.optimizers.library._gp import Hyperparameters, Outcome, log_expected_improvement
+from sdl.optimizers.library._model import InMemory, Model, Trials
+from sdl.optimizers.library._start import spread
+from sdl.optimizers.library._tanimoto import Tanimoto
 from sdl.space import Objective, Space
 from sdl.task import Costs, OutcomeConstraint, Task
 
@@ -212,7 +212,7 @@ def test_every_way_to_count_bits_chooses_the_same() -> None:
 
 @pytest.mark.parametrize("kind", ["fingerprints", "descriptors"])
 def test_the_pass_for_a_gpu_finds_the_same_short_list(kind: str) -> None:
-    from sdl.optimizers import _screening_cuda
+    from sdl.optimizers.library import _cuda as _screening_cuda
 
     packed = fingerprints(2000)
     numbers = np.random.default_rng(3).normal(size=(2000, 6))

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from sdl.errors import ConfigError
-from sdl.optimizers import _kernel
-from sdl.optimizers._encoding import Encoding
-from sdl.optimizers._outcome import Fits, Observed, Outcome
-from sdl.optimizers._transfer import (
+from sdl.optimizers.adaptive import Adaptive, _kernel
+from sdl.optimizers.adaptive._encoding import Encoding
+from sdl.optimizers.adaptive._outcome import Fits, Observed, Outcome
+from sdl.optimizers.adaptive._transfer import (
     Earlier,
     Informed,
     Lessons,
@@ -25,7 +25,6 @@ from sdl.optimizers._transfer import (
     learn,
     weigh,
 )
-from sdl.optimizers.adaptive import Adaptive
 from sdl.space import Objective, Space
 from sdl.task import Task
 

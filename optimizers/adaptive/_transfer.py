@@ -28,12 +28,18 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
-from sdl.optimizers import _gaussian, _kernel, _warp
-from sdl.optimizers._encoding import Encoding
-from sdl.optimizers._gaussian import JITTER, NUMERICAL, Data, GaussianProcess, Hyperparameters
 from sdl.optimizers._history import History, number
-from sdl.optimizers._outcome import WORTH, Fits, Observed, Outcome, Tuned
-from sdl.optimizers._warp import Warp
+from sdl.optimizers.adaptive import _gaussian, _kernel, _warp
+from sdl.optimizers.adaptive._encoding import Encoding
+from sdl.optimizers.adaptive._gaussian import (
+    JITTER,
+    NUMERICAL,
+    Data,
+    GaussianProcess,
+    Hyperparameters,
+)
+from sdl.optimizers.adaptive._outcome import WORTH, Fits, Observed, Outcome, Tuned
+from sdl.optimizers.adaptive._warp import Warp
 from sdl.task import Task
 
 CAMPAIGN = "_campaign"

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Literal
 from sdl.errors import ConfigError, OptimizerError
 from sdl.optimizers._design import Design
 from sdl.optimizers._history import History, number, option, versions
-from sdl.optimizers._settle import settle
+from sdl.optimizers.foreign._settle import settle
 from sdl.space import Continuous, Integer, Point, Space
 from sdl.task import Task
 

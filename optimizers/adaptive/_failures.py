@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdl.optimizers import _kernel
+from sdl.optimizers.adaptive import _kernel
 
 SCALES = (0.1, 0.15, 0.25, 0.4, 0.65)  # times sqrt(dimension), as distances in the cube grow so
 AMPLITUDES = (1.0, 4.0, 16.0)  # variance of the latent function; the probit's unit is 1

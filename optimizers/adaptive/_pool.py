@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sdl.optimizers._design import Design
-from sdl.optimizers._encoding import Encoding
-from sdl.optimizers._gaussian import GaussianProcess
+from sdl.optimizers.adaptive._encoding import Encoding
+from sdl.optimizers.adaptive._gaussian import GaussianProcess
 from sdl.space import Point, Space
 
 Units = NDArray[np.float64]

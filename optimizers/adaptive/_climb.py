@@ -18,7 +18,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from sdl.optimizers._design import Design
-from sdl.optimizers._encoding import Encoding
+from sdl.optimizers.adaptive._encoding import Encoding
 from sdl.space import Continuous, Point, Space
 
 Units = NDArray[np.float64]

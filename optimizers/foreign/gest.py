@@ -27,7 +27,14 @@ from importlib.util import find_spec
 from typing import Any
 
 from sdl.errors import ConfigError, OptimizerError
-from sdl.optimizers._foreign import OUTCOME_CONSTRAINTS, SEVERAL, Foreign, Measured, Told, no_linear
+from sdl.optimizers.foreign._translate import (
+    OUTCOME_CONSTRAINTS,
+    SEVERAL,
+    Foreign,
+    Measured,
+    Told,
+    no_linear,
+)
 from sdl.plugins import PluginError, load
 from sdl.space import Categorical, Continuous, Integer
 from sdl.task import Task

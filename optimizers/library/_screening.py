@@ -20,9 +20,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sdl.optimizers._library_gp import Floats, log_expected_improvement
-from sdl.optimizers._library_model import Features, Model, Rows, Trials, digits, positive
-from sdl.optimizers._library_start import spread
+from sdl.optimizers.library._gp import Floats, log_expected_improvement
+from sdl.optimizers.library._model import Features, Model, Rows, Trials, digits, positive
+from sdl.optimizers.library._start import spread
 
 SHORT_LIST = 4096  # rows scored again in float64
 LONGEST_LIST = 8 * SHORT_LIST  # where a batch needs more
@@ -94,7 +94,7 @@ def short_list(
         the errors of float32: -inf where the list has all rows.
     """
     if device == "cuda":
-        from sdl.optimizers import _screening_cuda
+        from sdl.optimizers.library import _cuda as _screening_cuda
 
         return _screening_cuda.short_list(features, model, taken, most)
     scores, best = Scores(model), _Best(most)

@@ -16,8 +16,8 @@ from botorch.optim.initializers import initialize_q_batch
 from torch import Tensor
 
 from sdl.optimizers._design import Design
-from sdl.optimizers._gp import NUMERICAL
-from sdl.optimizers._success import Success
+from sdl.optimizers.botorch._gp import NUMERICAL
+from sdl.optimizers.botorch._success import Success
 from sdl.space import Categorical, Continuous, Integer, Ordinal, Point, Space
 
 MARGIN = 1e-8  # of the unit range: what the solver may step over a constraint

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from sdl.optimizers import _kernel
-from sdl.optimizers._encoding import Encoding
-from sdl.optimizers._gaussian import GaussianProcess
+from sdl.optimizers.adaptive import _kernel
+from sdl.optimizers.adaptive._encoding import Encoding
+from sdl.optimizers.adaptive._gaussian import GaussianProcess
 
 DRAWS = 16  # of pending outcomes
 NORMALS = 64  # draws over which a combination of several outcomes is averaged

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from sdl.optimizers._library_gp import Floats, Success, distances
-from sdl.optimizers._library_model import MOST_TRIALS, Features, Rows, Trials, correlation
+from sdl.optimizers.library._gp import Floats, Success, distances
+from sdl.optimizers.library._model import MOST_TRIALS, Features, Rows, Trials, correlation
 
 SAMPLE = 2048  # rows that stand for a library
 

@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from sdl.optimizers._adapt import Asked, Proposer
-from sdl.optimizers._encoding import Encoding
-from sdl.optimizers._gaussian import NUMERICAL
 from sdl.optimizers._history import History
-from sdl.optimizers._models import Models
-from sdl.optimizers._outcome import Outcome
-from sdl.optimizers._relevance import relevance
+from sdl.optimizers.adaptive._encoding import Encoding
+from sdl.optimizers.adaptive._gaussian import NUMERICAL
+from sdl.optimizers.adaptive._models import Models
+from sdl.optimizers.adaptive._outcome import Outcome
+from sdl.optimizers.adaptive._propose import Asked, Proposer
+from sdl.optimizers.adaptive._relevance import relevance
 
 Units = NDArray[np.float64]
 

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from scipy.stats import norm, qmc
 from torch import Tensor
 
-from sdl.optimizers._climb import Climb, Effort
 from sdl.optimizers._design import Design
-from sdl.optimizers._encoding import Encoding, to_unit
-from sdl.optimizers._gain import (
+from sdl.optimizers._history import History, number
+from sdl.optimizers.adaptive._climb import Climb, Effort
+from sdl.optimizers.adaptive._encoding import Encoding, to_unit
+from sdl.optimizers.adaptive._gain import (
     DRAWS,
     NORMALS,
     Certainty,
@@ -24,11 +25,10 @@ from sdl.optimizers._gain import (
     Informative,
     Target,
 )
-from sdl.optimizers._gaussian import NUMERICAL, GaussianProcess
-from sdl.optimizers._history import History, number
-from sdl.optimizers._models import Models
-from sdl.optimizers._outcome import Fits, Outcome
-from sdl.optimizers._transfer import Earlier
+from sdl.optimizers.adaptive._gaussian import NUMERICAL, GaussianProcess
+from sdl.optimizers.adaptive._models import Models
+from sdl.optimizers.adaptive._outcome import Fits, Outcome
+from sdl.optimizers.adaptive._transfer import Earlier
 from sdl.space import Categorical, Continuous, Integer, Point
 from sdl.task import Fidelity, Task
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sdl.optimizers import _gaussian
-from sdl.optimizers._gaussian import Data, GaussianProcess, Hyperparameters
+from sdl.optimizers.adaptive import _gaussian
+from sdl.optimizers.adaptive._gaussian import Data, GaussianProcess, Hyperparameters
 
 Numbers = NDArray[np.float64]
 

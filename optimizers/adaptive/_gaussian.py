@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
-from sdl.optimizers import _kernel
+from sdl.optimizers.adaptive import _kernel
 
 STEPS = 60  # of L-BFGS from a cold start
 JITTER = 1e-8  # of the signal variance; what Cholesky needs

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
-from sdl.optimizers._encoding import Encoding
-from sdl.optimizers._outcome import Outcome
+from sdl.optimizers.adaptive._encoding import Encoding
+from sdl.optimizers.adaptive._outcome import Outcome
 
 Units = NDArray[np.float64]
 Function = Callable[[Units], Units]

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdl.optimizers._library_gp import Floats, sharpened
-from sdl.optimizers._library_model import Features, Model, Rows
+from sdl.optimizers.library._gp import Floats, sharpened
+from sdl.optimizers.library._model import Features, Model, Rows
 
 CHUNK = 65_536  # rows
 EXACT_IN_HALF = 2048  # the largest whole number below which float16 has them all

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sdl.optimizers._library_gp import (
+from sdl.optimizers.library._gp import (
     Correlation,
     Floats,
     Hyperparameters,
@@ -18,7 +18,7 @@ from sdl.optimizers._library_gp import (
     distances,
     fit,
 )
-from sdl.optimizers._tanimoto import Tanimoto, counting
+from sdl.optimizers.library._tanimoto import Tanimoto, counting
 
 MOST_TRIALS = 1000  # that a model is made of; of more the best half and the newest are
 FIT_TRIALS = 300  # that hyperparameters are fitted to

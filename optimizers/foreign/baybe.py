@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from sdl.optimizers._foreign import CANDIDATES, SEVERAL, Foreign, Told, sizes
+from sdl.optimizers.foreign._translate import CANDIDATES, SEVERAL, Foreign, Told, sizes
 from sdl.space import Categorical, Continuous, Integer, Point, Value
 from sdl.task import Task
 

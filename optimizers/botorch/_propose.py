@@ -21,11 +21,11 @@ from botorch.utils.multi_objective.hypervolume import infer_reference_point
 from botorch.utils.multi_objective.pareto import is_non_dominated
 from torch import Tensor
 
-from sdl.optimizers import _gp
 from sdl.optimizers._design import Design
 from sdl.optimizers._history import History
-from sdl.optimizers._search import Search
-from sdl.optimizers._success import Success
+from sdl.optimizers.botorch import _gp
+from sdl.optimizers.botorch._search import Search
+from sdl.optimizers.botorch._success import Success
 from sdl.space import Categorical, Continuous, Objective, Point, Space
 
 # At the first suggestion botorch 0.18 compiles a kernel with whatever C++ compiler there is: half a

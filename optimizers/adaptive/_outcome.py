@@ -1,8 +1,9 @@
 """What one outcome is expected to be: data, warp and Gaussian process, fitted to each other.
 
-Fits start from that of about half as many trials, and that from its half: a fit is a function of
-the history alone, and costs little since the optimum has hardly moved. What was fitted is kept in
-memory, so that in a campaign that goes on only the newest step is done.
+Up to 64 trials fits of some sizes start from the prior; all others start from the fit of the next
+smaller such size, larger ones from that of half as many trials. So a fit is a function of the history
+alone, and costs little where the optimum has hardly moved. What was fitted is kept in memory, so
+that in a campaign that goes on only the newest step is done.
 """
 
 import math
@@ -15,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sdl.optimizers import _gaussian, _kernel, _warp
-from sdl.optimizers._gaussian import Data, GaussianProcess, Hyperparameters
-from sdl.optimizers._warp import Warp
+from sdl.optimizers.adaptive import _gaussian, _kernel, _warp
+from sdl.optimizers.adaptive._gaussian import Data, GaussianProcess, Hyperparameters
+from sdl.optimizers.adaptive._warp import Warp
 
 CHOSEN_UP_TO = 64  # trials from which on kernel and warp are kept as they are
 WORTH = 4.0  # gain of log evidence for which a warp is taken
@@ -117,15 +118,14 @@ def tune(observed: Observed, fits: Fits) -> Tuned:
         return known
     grid = [size for size in GRID if size <= n]
     if not grid:
-        return fits.put(key, _choose(observed, None))
+        return fits.put(key, _choose(observed))
     if grid[-1] < n:
         start = tune(observed.first(grid[-1]), fits)
         return fits.put(key, _follow(observed, start, STEPS_LAST))
-    half = [size for size in grid if size <= n // 2]
-    start = tune(observed.first(half[-1]), fits) if half else None
-    if n > CHOSEN_UP_TO and start is not None:
-        return fits.put(key, _follow(observed, start, STEPS_NEXT))
-    return fits.put(key, _choose(observed, start))
+    if n > CHOSEN_UP_TO:
+        half = [size for size in grid if size <= n // 2]
+        return fits.put(key, _follow(observed, tune(observed.first(half[-1]), fits), STEPS_NEXT))
+    return fits.put(key, _choose(observed))
 
 
 def _follow(observed: Observed, start: Tuned, steps: int) -> Tuned:
@@ -134,8 +134,8 @@ def _follow(observed: Observed, start: Tuned, steps: int) -> Tuned:
     return Tuned(warp, h, value)
 
 
-def _choose(observed: Observed, start: Tuned | None) -> Tuned:
-    """Fit each kind of kernel, with and without a warp, and keep the likeliest."""
+def _choose(observed: Observed) -> Tuned:
+    """Fit each kind of kernel, with and without a warp, from the prior; keep the likeliest."""
     warps = [Warp()]
     if observed.warped and (warp := _warp.fitted(observed.y)) is not None:
         warps.append(warp)
@@ -146,9 +146,6 @@ def _choose(observed: Observed, start: Tuned | None) -> Tuned:
         for kind in _kernel.KINDS:
             cold = _gaussian.prior(observed.dimension, observed.z, kind)
             h, value = _gaussian.fit(data, cold)
-            if start is not None:
-                other = _gaussian.fit(data, replace(start.h, kind=kind), STEPS_NEXT)
-                h, value = max((h, value), other, key=lambda pair: pair[1])
             value += slope
             worth = 0.0 if best is None or warp.plain == best.warp.plain else WORTH
             if best is None or value > best.evidence + worth:

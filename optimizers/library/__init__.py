@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sdl.optimizers._library_model import Trials
-    from sdl.optimizers._screening import Chosen
+    from sdl.optimizers.library._model import Trials
+    from sdl.optimizers.library._screening import Chosen
 
 INITIAL = 10  # rows of the start, where the budget does not say fewer
 AUGMENTED = 0.05  # share of the plain sum in the Chebyshev form
@@ -113,7 +113,7 @@ class LibraryScreening:
 
         :raises OptimizerError: the library cannot be read.
         """
-        from sdl.optimizers import _screening  # noqa: F401
+        from sdl.optimizers.library import _screening  # noqa: F401
 
         try:
             self._library.prepare()
@@ -127,7 +127,7 @@ class LibraryScreening:
         """
         from dataclasses import replace
 
-        from sdl.optimizers._library_model import Model
+        from sdl.optimizers.library._model import Model
 
         if len(self._history.ids("completed")) < 3:
             return []
@@ -148,11 +148,11 @@ class LibraryScreening:
     def _chosen(self, n: int) -> "Chosen":
         import numpy as np
 
-        from sdl.optimizers import _screening
+        from sdl.optimizers.library import _screening
 
         completed = self._history.records("completed")
         if len(completed) < 2 or len(self._history) < self._initial:
-            from sdl.optimizers._library_start import spread
+            from sdl.optimizers.library._start import spread
 
             trials = self._trials([0.0] * len(completed))
             few = min(n, self._library.matrix.rows - len(set(trials.rows)))
@@ -175,7 +175,7 @@ class LibraryScreening:
     def _screened(self, utility: Sequence[float], n: int, picks: Sequence[int]) -> "Chosen":
         from dataclasses import replace
 
-        from sdl.optimizers import _screening
+        from sdl.optimizers.library import _screening
 
         trials = self._trials(utility)
         trials = replace(trials, pending=[*trials.pending, *picks])
@@ -193,7 +193,7 @@ class LibraryScreening:
 
         :param utility: of each completed trial; more is better.
         """
-        from sdl.optimizers._library_model import Trials
+        from sdl.optimizers.library._model import Trials
 
         completed = self._history.records("completed")
         kept = [self._task.feasible(point) for point in completed]

@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from torch import Tensor
 
-from sdl.optimizers._adapt import Asked, Proposer
-from sdl.optimizers._gain import Certainty
-from sdl.optimizers._gaussian import NUMERICAL, GaussianProcess
 from sdl.optimizers._history import History
-from sdl.optimizers._judge import FEWEST, best_trial, one_thread, predictions, sign_of
-from sdl.optimizers._models import Models
-from sdl.optimizers._outcome import Outcome
-from sdl.optimizers._pool import pool, promising
-from sdl.optimizers._simulate import Simulated, root, simulate
-from sdl.optimizers._uncertain import uncertain
+from sdl.optimizers.adaptive._gain import Certainty
+from sdl.optimizers.adaptive._gaussian import NUMERICAL, GaussianProcess
+from sdl.optimizers.adaptive._judge import FEWEST, best_trial, one_thread, predictions, sign_of
+from sdl.optimizers.adaptive._models import Models
+from sdl.optimizers.adaptive._outcome import Outcome
+from sdl.optimizers.adaptive._pool import pool, promising
+from sdl.optimizers.adaptive._propose import Asked, Proposer
+from sdl.optimizers.adaptive._simulate import Simulated, root, simulate
+from sdl.optimizers.adaptive._uncertain import uncertain
 from sdl.space import Point
 from sdl.suggest.calibration import Calibration, Prediction
 

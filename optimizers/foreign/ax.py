@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from sdl.errors import ConfigError
-from sdl.optimizers._foreign import (
+from sdl.optimizers.foreign._translate import (
     OUTCOME_CONSTRAINTS,
     SEVERAL,
     Foreign,

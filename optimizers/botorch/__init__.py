@@ -76,7 +76,7 @@ class BoTorch:
         self._history.pend(pending)
         why = self._why_sobol()
         if why is None:
-            from sdl.optimizers import _propose
+            from sdl.optimizers.botorch import _propose
 
             points, made = _propose.propose(
                 self._space,
@@ -117,7 +117,7 @@ class BoTorch:
 
     def warm_up(self) -> None:
         """Import torch and what the first modelled suggestion needs besides."""
-        from sdl.optimizers import _propose  # noqa: F401
+        from sdl.optimizers.botorch import _propose  # noqa: F401
 
     def leave_one_out(self) -> list[dict[str, Any]]:
         """Predict each completed trial from the others, hyperparameters fitted to all.
@@ -126,7 +126,7 @@ class BoTorch:
         """
         if len(self._history.ids("completed")) < 3:
             return []
-        from sdl.optimizers import _propose
+        from sdl.optimizers.botorch import _propose
 
         return _propose.leave_one_out(self._space, self._objectives, self._history, self._seed)
 

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import Any, Literal
 
 from sdl.errors import ConfigError
-from sdl.optimizers._foreign import (
+from sdl.optimizers.foreign._translate import (
     OUTCOME_CONSTRAINTS,
     SEVERAL,
     Foreign,

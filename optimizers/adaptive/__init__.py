@@ -125,7 +125,7 @@ class Adaptive:
         if self._screening is not None:
             self._screening.warm_up()
             return
-        from sdl.optimizers import _adapt  # noqa: F401
+        from sdl.optimizers.adaptive import _propose  # noqa: F401
 
     def leave_one_out(self) -> list[dict[str, Any]]:
         """Predict each completed trial from the others, hyperparameters fitted to all.
@@ -166,21 +166,21 @@ class Adaptive:
 
     def judge(self) -> dict[str, Any]:
         """Judge the models (see `sdl.suggest.Judges`)."""
-        from sdl.optimizers._judge import judge
+        from sdl.optimizers.adaptive._judge import judge
 
         return judge(self._proposer, self._history)
 
     def forecast(self, points: Sequence[Point], wanted: Mapping[str, Any]) -> dict[str, Any]:
         """Say what is left to be gained, and when (see `sdl.suggest.Forecasts`)."""
-        from sdl.optimizers._forecast import forecast
+        from sdl.optimizers.adaptive._forecast import forecast
 
         return forecast(self._proposer, self._history, points, wanted)
 
     @property
     def _proposer(self) -> Any:
         if self._made is None:
-            from sdl.optimizers._adapt import Proposer
-            from sdl.optimizers._climb import Effort
+            from sdl.optimizers.adaptive._climb import Effort
+            from sdl.optimizers.adaptive._propose import Proposer
 
             effort = Effort(self._raw, self._restarts)
             self._made = Proposer(

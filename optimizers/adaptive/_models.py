@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sdl.optimizers._encoding import Encoding
-from sdl.optimizers._failures import Success
 from sdl.optimizers._history import History, number
-from sdl.optimizers._outcome import Fits, Observed, Outcome
-from sdl.optimizers._transfer import Earlier, Informed
+from sdl.optimizers.adaptive._encoding import Encoding
+from sdl.optimizers.adaptive._failures import Success
+from sdl.optimizers.adaptive._outcome import Fits, Observed, Outcome
+from sdl.optimizers.adaptive._transfer import Earlier, Informed
 from sdl.space import Objective
 from sdl.task import Task
 
