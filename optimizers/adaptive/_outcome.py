@@ -1,9 +1,9 @@
 """What one outcome is expected to be: data, warp and Gaussian process, fitted to each other.
 
 Up to 64 trials fits of some sizes start from the prior; all others start from the fit of the next
-smaller such size, larger ones from that of half as many trials. So a fit is a function of the history
-alone, and costs little where the optimum has hardly moved. What was fitted is kept in memory, so
-that in a campaign that goes on only the newest step is done.
+smaller such size, larger ones from that of half as many trials. So a fit is a function of the
+history alone, and costs little where the optimum has hardly moved. What was fitted is kept in
+memory, so that in a campaign that goes on only the newest step is done.
 """
 
 import math

@@ -59,7 +59,7 @@ def made(name: str, package: str, task: Task, seed: int = 3, **options: Any) -> 
     if name == "gest":
         module, _, attribute = options["generator"].partition(":")
         options["generator"] = getattr(importlib.import_module(module), attribute)
-    module = importlib.import_module(f"sdl.optimizers.{name}")
+    module = importlib.import_module(f"sdl.optimizers.foreign.{name}")
     names = {"ax": "Ax", "baybe": "BayBE", "optuna": "Optuna", "gest": "Gest"}
     return getattr(module, names[name])(task, seed=seed, **options)
 
