@@ -158,7 +158,9 @@ def test_a_new_process_goes_on_as_the_old_one_would_have(
         env=os.environ | {"PYTHONHASHSEED": "5"},
     )
     assert told_elsewhere.returncode == 0, told_elsewhere.stderr
-    assert json.loads(told_elsewhere.stdout.splitlines()[-1]) == here
+    there = json.loads(told_elsewhere.stdout.splitlines()[-1])
+    # sums are rounded as many threads share them, and their line searches stop a little elsewhere
+    assert there == [pytest.approx(point, abs=1e-4) for point in here]
 
 
 @pytest.mark.parametrize(("name", "package", "options"), [GP, NSGAII, AX, BAYBE])
