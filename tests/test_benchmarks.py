@@ -11,6 +11,9 @@ pytestmark = pytest.mark.slow
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 TINY = {
+    "optimizers": ["--trials", "12", "--batches", "1", "--rounds", "1", "--large", "0"],
+    "library": ["--rows", "3000", "--trials", "20"],
+    "transfer": ["--seeds", "0-0", "--trials", "4", "--functions", "branin", "--rounds", "1"],
     "demo_hypervolume": ["--seeds", "0-0", "--trials", "4", "--direct"],
     "signals": ["--signals", "3", "--rounds", "1", "--sets", "5"],
     "loop_stall": ["--suggestions", "1", "--trials", "4", "--documents", "3"],
@@ -23,6 +26,9 @@ TINY = {
     "shelf": ["--readings", "20", "--seconds", "1"],
 }
 BASELINE = {
+    "optimizers": "baselines: BoTorch reference",
+    "library": "torch float32 products",
+    "transfer": "no transfer",
     "demo_hypervolume": "sobol",
     "signals": "raw exchange on a PTY",
     "loop_stall": "times the idle loop's",

@@ -92,6 +92,7 @@ def render(findings: Findings, judged: Judged) -> str:
         parameters=[(n, p, described(p)) for n, p in findings.space.parameters.items()],
         budget=budget(findings.record.spec.get("budget") or {}),
         methods=methods(findings.trials),
+        choices=choices(findings.trials),
         method=method,
         remarks=remarks,
         computed_versions=computed_versions(findings.trials),
@@ -212,6 +213,15 @@ def methods(trials: Iterable[Trial]) -> list[tuple[Method, str]]:
     for trial in trials:
         found.setdefault(method(trial), []).append(trial.number)
     return [(how, ranges(numbers)) for how, numbers in found.items()]
+
+
+def choices(trials: Sequence[Trial]) -> tuple[int, list[str]] | None:
+    """What the optimizer chose for this task and why, as it said last; and of which trial."""
+    for trial in reversed(trials):
+        said = trial.suggestion.get("choice")
+        if isinstance(said, list) and said:
+            return trial.number, [str(reason) for reason in said]
+    return None
 
 
 def ranges(numbers: Sequence[int]) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -9,7 +10,7 @@ import pytest
 
 from sdl.errors import ConfigError, JournalError
 from sdl.journal import Journal
-from sdl.report import write
+from sdl.report import page, write
 
 EVIL = "<script>alert('x')</script> & \"co\" {{ 7 * 7 }}"
 
@@ -262,3 +263,10 @@ def test_a_specification_of_another_kind_is_said_plainly(begin: Any, tmp_path: P
     journal.add_campaign("odd", {"objectives": {}}, lab="b", twin=True, versions={}, time=0.0)
     with pytest.raises(JournalError, match="cannot be read by this version"):
         write(journal, "odd", tmp_path / "r.html")
+
+
+def test_what_the_optimizer_chose_is_told_as_it_said_last() -> None:
+    said = [{}, {"choice": ["one objective"]}, {"choice": ["two objectives", "<b>"]}, {"choice": 3}]
+    trials: Any = [SimpleNamespace(number=n, suggestion=s) for n, s in enumerate(said, 1)]
+    assert page.choices(trials) == (3, ["two objectives", "<b>"])
+    assert page.choices(trials[:1]) is None
