@@ -578,7 +578,7 @@ class Story:
         self.prepare: Callable[[Life], object] | None = None
         """Called in the loop, before the plan is entered."""
         self.campaign = SimpleNamespace(
-            campaign="c", plan_name="plan", fixed={}, objectives={"y": None}, stations=({},)
+            campaign="c", plan_name="plan", fixed={}, outcomes=("y",), stations=({},)
         )
         (folder / "journal.db").write_bytes(_first_page())
         self.journal = Journal.open(folder / "journal.db", rederivable=True)
