@@ -22,8 +22,8 @@ STEPS = 60  # of L-BFGS from a cold start
 JITTER = 1e-8  # of the signal variance; what Cholesky needs
 LENGTH_CENTRE = 0.5  # length scale at 6 dimensions, of the unit range
 LENGTH_SPREAD = math.sqrt(3.0)  # of the logarithm of a length scale
-NOISE_PRIOR = (-5.0, 1.0)  # of the logarithm of the noise variance
-SIGNAL_PRIOR = (0.0, 0.5)  # of the logarithm of the signal variance
+NOISE_PRIOR = (-7.0, 2.0)  # of the logarithm of the noise variance
+SIGNAL_PRIOR = (0.0, 0.1)  # of the logarithm of the signal variance
 LOWEST_NOISE = 1e-6
 BOUNDS_LENGTH = (math.log(5e-3), math.log(1e3))
 NUMERICAL = (RuntimeError, ValueError, ArithmeticError)  # what torch raises on singular matrices
@@ -52,7 +52,7 @@ class Hyperparameters:
 def prior(dimension: int, like: Tensor, kind: str = "matern") -> Hyperparameters:
     """Return the hyperparameters at which the priors are centred."""
     length = math.exp(_length_mean(dimension))
-    return Hyperparameters(torch.full((dimension,), length).to(like), 1.0, math.exp(-4.0), kind)
+    return Hyperparameters(torch.full((dimension,), length).to(like), 1.0, math.exp(-5.0), kind)
 
 
 def _length_mean(dimension: int) -> float:

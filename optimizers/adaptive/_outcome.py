@@ -21,6 +21,7 @@ from sdl.optimizers.adaptive._gaussian import Data, GaussianProcess, Hyperparame
 from sdl.optimizers.adaptive._warp import Warp
 
 CHOSEN_UP_TO = 64  # trials from which on kernel and warp are kept as they are
+SURE = 1.0  # gain for which a function counts as smooth, which makes a model sure of itself
 WORTH = 4.0  # gain of log evidence for which a warp is taken
 FIT_MOST = 512  # trials to which hyperparameters are fitted
 STEPS_NEXT = 25  # of a fit that starts at that of half the data
@@ -148,6 +149,7 @@ def _choose(observed: Observed) -> Tuned:
             h, value = _gaussian.fit(data, cold)
             value += slope
             worth = 0.0 if best is None or warp.plain == best.warp.plain else WORTH
+            worth += SURE if kind == "gaussian" else 0.0
             if best is None or value > best.evidence + worth:
                 best = Tuned(warp, h, value)
     assert best is not None
