@@ -187,7 +187,8 @@ def _space_mistakes(campaign: "Campaign", lab: "Lab") -> Mistakes:
             yield (key or named or ("parameters",), message)
         return
     except ValueError as error:  # a file that cannot be read
-        yield (("candidates",), str(error))
+        of = "parameters" if campaign.candidates is None else "candidates"
+        yield ((of,), str(error))
         return
     try:
         use = plugins.load("optimizers", campaign.optimizer.use, lab.folder)

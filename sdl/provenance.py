@@ -7,6 +7,8 @@ import platform
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from sdl.library import Library
+
 if TYPE_CHECKING:
     from sdl.campaign import Campaign
     from sdl.lab import Lab
@@ -15,8 +17,17 @@ RECORDED = ("sdl", "bluesky", "ophyd-async", "ophyd", "botorch", "gpytorch", "to
 
 
 def specification(campaign: "Campaign") -> dict[str, Any]:
-    """The campaign as JSON: what makes it the same campaign tomorrow."""
+    """The campaign as JSON: what makes it the same campaign tomorrow.
+
+    Of files that it names, the digest of what is in them belongs to that.
+    """
     words = campaign.model_dump(mode="json", exclude={"plan", "lab"}, by_alias=True)
+    space = campaign.space
+    for name, parameter in space.parameters.items():
+        if isinstance(parameter, Library):
+            words["parameters"][name] |= {"sha256": parameter.sha256, "rows": parameter.rows}
+    if space.candidates is not None:
+        words["candidates"] |= {"sha256": space.candidates.sha256}
     return {**words, "plan": campaign.plan_name}
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from sdl.errors import ConfigError
+from sdl.library import Library
 from sdl.optimizers._design import Design
 from sdl.optimizers._history import History, option, unsupported, versions
 from sdl.space import Point
@@ -52,6 +53,8 @@ class BoTorch:
             raise ConfigError(f"botorch: device must be auto, cpu or cuda, not {device!r}")
         if unused := unsupported(task):
             raise ConfigError(f"botorch: {unused}; use adaptive")
+        if any(isinstance(p, Library) for p in task.space.parameters.values()):
+            raise ConfigError("botorch: it knows no libraries; use adaptive")
         space = task.space
         default = min(max(2 * (space.dimension + 1), 5), 20)
         self._initial = (

@@ -6,6 +6,7 @@ from typing import Any
 
 from sdl.byhand.sheet import STATES
 from sdl.campaign import Campaign
+from sdl.library import Library
 from sdl.space import Categorical, Integer
 from sdl.spreadsheet import Cell, Row, Table
 
@@ -79,6 +80,8 @@ def _trial(table: Table, campaign: Campaign, cell: Cell) -> int:
 
 
 def _value(table: Table, parameter: Any, cell: Cell) -> Any:
+    if isinstance(parameter, Library):
+        return str(cell)  # whether it is a key is said with all else that is wrong with the point
     if isinstance(parameter, Categorical):
         return _choice(table, parameter, cell)
     number = table.number(cell)

@@ -12,6 +12,7 @@ from sdl.byhand.sheet import SD, known_context
 from sdl.campaign import Campaign
 from sdl.errors import Problem
 from sdl.journal import ENDED, Trial, TrialState
+from sdl.library import Library
 from sdl.space import Categorical, Integer, Ordinal, Space
 
 CLOSE = 1e-3
@@ -157,7 +158,7 @@ def _outcomes(result: Result, trial: Trial) -> dict[str, float]:
 
 def _close(parameter: Any, wanted: Any, value: Any) -> bool:
     """Whether a value is the one that was suggested, or that one as a spreadsheet rounds it."""
-    if wanted == value or isinstance(parameter, Categorical):
+    if wanted == value or isinstance(parameter, Categorical | Library):
         return wanted == value
     if isinstance(parameter, Integer | Ordinal):
         return parameter.check(value) is None and parameter.round(value) == wanted

@@ -78,8 +78,8 @@ class Campaigns(Store):
         if differ:
             raise JournalError(
                 f"{self.place}: campaign {found.name} was begun with another {', '.join(differ)}; "
-                "to go on, change that back (only the budget may change); to begin anew, give the "
-                "campaign another name"
+                "to go on, change that back, and files that it names (only budget and stop may "
+                "change); to begin anew, give the campaign another name"
             )
 
 
