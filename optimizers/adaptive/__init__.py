@@ -39,7 +39,7 @@ class Adaptive:
         seed: int,
         initial: int | None = None,
         raw_samples: int = 384,
-        restarts: int = 6,
+        restarts: int = 5,
         outliers: bool = True,
         device: Literal["auto", "cpu", "cuda"] = "auto",
         transfer: bool | Sequence[str] = True,

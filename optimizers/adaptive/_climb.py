@@ -24,7 +24,7 @@ from sdl.space import Continuous, Point, Space
 Units = NDArray[np.float64]
 SPREADS = (0.2, 0.05, 0.01)  # of the unit range: how far points lie from the good ones
 MOST_CHANGED = 20  # coordinates changed at once: in many dimensions, a few directions at a time
-STEPS = 40  # of L-BFGS from one start
+STEPS = 24  # of L-BFGS from one start
 SWEEPS = 8  # of climbing from neighbour to neighbour
 NEIGHBOURS = 24  # tried of one discrete parameter at a time
 CHUNK = 2048  # points scored at once
@@ -37,7 +37,7 @@ class Effort:
     """How hard to look."""
 
     raw: int = 384
-    starts: int = 6
+    starts: int = 5
 
 
 class Climb:
@@ -75,8 +75,8 @@ class Climb:
             scores = self._score(pool)
             starts = self._starts(pool, scores, effort.starts)
             found = self._climbed(starts)
-            pool = np.concatenate([found, pool])
-            return self._choose(pool, self._score(pool), excluded, check=False)
+            scores = np.concatenate([self._score(found), scores])
+            return self._choose(np.concatenate([found, pool]), scores, excluded, check=False)
         pool = self._allowed(good, effort)
         if not len(pool):
             return None
@@ -219,7 +219,7 @@ class Climb:
             jac=True,
             method="L-BFGS-B",
             bounds=[(0.0, 1.0)] * (shape[0] * shape[1]),
-            options={"maxiter": steps, "maxfun": 2 * steps, "ftol": 1e-5, "maxcor": 10},
+            options={"maxiter": steps, "maxfun": 2 * steps, "ftol": 1e-4, "maxcor": 10},
         )
         moved = starts.copy()
         moved[:, free] = found.x.reshape(shape)

@@ -15,7 +15,7 @@ from sdl.optimizers.adaptive import _kernel
 from sdl.optimizers.adaptive._encoding import Encoding
 from sdl.optimizers.adaptive._gaussian import GaussianProcess
 
-DRAWS = 16  # of pending outcomes
+DRAWS = 8  # of pending outcomes
 NORMALS = 64  # draws over which a combination of several outcomes is averaged
 AVERSION = 2.0  # power of P(success): a failure costs more than a trial that is merely poor
 LEAST = -700.0  # logarithms below are as good as impossible

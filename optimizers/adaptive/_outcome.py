@@ -25,7 +25,7 @@ SURE = 1.0  # gain for which a function counts as smooth, which makes a model su
 WORTH = 4.0  # gain of log evidence for which a warp is taken
 FIT_MOST = 512  # trials to which hyperparameters are fitted
 STEPS_NEXT = 25  # of a fit that starts at that of half the data
-STEPS_LAST = 12  # of one that starts close by
+STEPS_LAST = 8  # of one that starts close by
 ROUNDS = 4  # of imputing censored outcomes
 FAR = 3.0  # standard deviations from its prediction: an outlier, if the evidence says so too
 GAIN = 8.0  # of log evidence
@@ -256,6 +256,9 @@ def _without_outliers(observed: Observed, tuned: Tuned) -> tuple[Observed, Tuned
         without = replace(observed, variance=variance)
         try:
             before, _ = _gaussian.log_posterior(data, tuned.h)
+            unfitted, _ = _gaussian.log_posterior(without.data(tuned.warp), tuned.h)
+            if unfitted - before < 0.6 * GAIN:  # fitting would not make up for the rest
+                break
             h, value = _gaussian.fit(without.data(tuned.warp), tuned.h, STEPS_NEXT)
         except _gaussian.NUMERICAL:
             break

@@ -77,7 +77,7 @@ def test_a_twin_that_somebody_runs_is_not_put_aside(tmp_path: Path, capsys: Said
 def test_nothing_begins_while_a_file_is_wrong(tmp_path: Path, capsys: Said):
     code, _, err = sdl(capsys, "run", soft_lab.write(tmp_path, "campaign: x\n"), "--twin")
     assert code == 2
-    assert "plan: is missing" in err
+    assert "objectives: is missing" in err
     assert not (tmp_path / "twin.db").exists()
 
 

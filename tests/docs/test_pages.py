@@ -22,6 +22,7 @@ DOCS = ROOT / "docs"
 HOW_TO = [
     "compare-optimizers",
     "experiments-by-hand",
+    "learn-from-earlier-campaigns",
     "check-the-record",
     "connect-a-lab",
     "register-a-callback",

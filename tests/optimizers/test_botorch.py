@@ -299,7 +299,7 @@ def test_nothing_is_compiled_at_the_first_suggestion(tmp_path: Path) -> None:
     """A compiler's half minute, and the lock that a killed process leaves, are not for a lab."""
     code = (
         "from botorch.acquisition.multi_objective import logei\n"
-        "from sdl.optimizers import _propose\n"
+        "from sdl.optimizers.botorch import _propose\n"
         "logei._try_load_fused_kernel()\n"
         "assert logei._C is None\n"
     )
