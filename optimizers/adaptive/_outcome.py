@@ -1,7 +1,7 @@
 """What one outcome is expected to be: data, warp and Gaussian process, fitted to each other.
 
-Up to 64 trials fits of some sizes start from the prior; all others start from the fit of the next
-smaller such size, larger ones from that of half as many trials. So a fit is a function of the
+Up to 64 trials fits of some sizes start from the prior, the others from that of the next smaller
+such size; fits of more trials start from that of half as many. So a fit is a function of the
 history alone, and costs little where the optimum has hardly moved. What was fitted is kept in
 memory, so that in a campaign that goes on only the newest step is done.
 """
@@ -29,7 +29,8 @@ STEPS_LAST = 8  # of one that starts close by
 ROUNDS = 4  # of imputing censored outcomes
 FAR = 3.0  # standard deviations from its prediction: an outlier, if the evidence says so too
 GAIN = 8.0  # of log evidence
-GRID = sorted({int(m * 2**k) for k in range(3, 24) for m in (1.0, 1.5)})
+GRID = (8, 12, 16, 24, 32, 48, 64)
+LEVELS = [round(CHOSEN_UP_TO * 1.05**k) for k in range(250)]  # up to more than 10^7
 
 
 @dataclass(frozen=True)
@@ -109,24 +110,27 @@ class Observed:
 
 
 def tune(observed: Observed, fits: Fits) -> Tuned:
-    """Choose kernel and warp, and fit hyperparameters."""
-    n = len(observed)
-    if n > FIT_MOST:
-        rows = np.unique(np.linspace(0, n - 1, FIT_MOST).astype(int))
-        return tune(observed.only(rows), fits)
+    """Choose kernel and warp, and fit hyperparameters.
+
+    Above `CHOSEN_UP_TO` trials that is done anew at every twentieth more of them; in between, new
+    trials are conditioned on.
+    """
+    if len(observed) > CHOSEN_UP_TO:
+        observed = observed.first(max(level for level in LEVELS if level <= len(observed)))
+    if len(observed) > FIT_MOST:
+        rows = np.linspace(0, len(observed) - 1, FIT_MOST).astype(int)
+        observed = observed.only(np.unique(rows))
     key = observed.digest()
     if (known := fits.get(key)) is not None:
         return known
-    grid = [size for size in GRID if size <= n]
-    if not grid:
-        return fits.put(key, _choose(observed))
-    if grid[-1] < n:
-        start = tune(observed.first(grid[-1]), fits)
-        return fits.put(key, _follow(observed, start, STEPS_LAST))
+    n = len(observed)
     if n > CHOSEN_UP_TO:
-        half = [size for size in grid if size <= n // 2]
-        return fits.put(key, _follow(observed, tune(observed.first(half[-1]), fits), STEPS_NEXT))
-    return fits.put(key, _choose(observed))
+        start = tune(observed.first(n // 2), fits)
+        return fits.put(key, _follow(observed, start, STEPS_NEXT))
+    smaller = [size for size in GRID if size <= n]
+    if not smaller or smaller[-1] == n:
+        return fits.put(key, _choose(observed))
+    return fits.put(key, _follow(observed, tune(observed.first(smaller[-1]), fits), STEPS_LAST))
 
 
 def _follow(observed: Observed, start: Tuned, steps: int) -> Tuned:
