@@ -7,9 +7,7 @@ version may be used; a campaign that says `optimizer: {use: …, promoted: true}
 
 import ast
 import hashlib
-import inspect
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +17,7 @@ from typing import Any
 
 from sdl import plugins
 from sdl.errors import ConfigError
+from sdl.program import modules_of
 
 FOLDER = "evaluations"
 """Beside the campaign file."""
@@ -137,26 +136,11 @@ def _program(use: str, folder: Path | None) -> str:
     left out.
     """
     strategy = plugins.load("optimizers", use, folder)
-    trees = _trees(strategy)
+    trees = {name: _bare(tree) for name, tree in modules_of(strategy).items()}
     # where a lab keeps its own file does not matter, though its module is called after that
     trees = {"" if name == strategy.__module__ else name: tree for name, tree in trees.items()}
     parts = [f"{name}:{ast.dump(tree)}" for name, tree in sorted(trees.items())]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _trees(strategy: Any) -> dict[str, ast.Module]:
-    first = strategy.__module__
-    own = (first.partition(".")[0], "sdl")
-    trees: dict[str, ast.Module] = {}
-    left = {first}
-    while left:
-        name = left.pop()
-        file = inspect.getsourcefile(strategy) if name == first else _file(name)
-        if name in trees or file is None:
-            continue
-        trees[name] = _bare(ast.parse(Path(file).read_bytes()))
-        left |= {m for m in _imported(trees[name]) if m.partition(".")[0] in own}
-    return trees
 
 
 def _bare(tree: ast.Module) -> ast.Module:
@@ -172,26 +156,6 @@ def _text(statement: ast.stmt) -> bool:
     if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Constant):
         return False
     return isinstance(statement.value.value, str)
-
-
-def _imported(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def _file(module: str) -> Path | None:
-    """Find a module without importing it: what it imports may be slow."""
-    top, *parts = module.split(".")
-    for folder in getattr(sys.modules.get(top), "__path__", ()):
-        inside = Path(folder, *parts)
-        for file in (inside.with_suffix(".py"), inside / "__init__.py"):
-            if file.is_file():
-                return file
-    return None
 
 
 @cache

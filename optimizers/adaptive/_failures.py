@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdl.optimizers._laplace import laplace
 from sdl.optimizers.adaptive import _kernel
 
 SCALES = (0.1, 0.15, 0.25, 0.4, 0.65)  # times sqrt(dimension), as distances in the cube grow so
 AMPLITUDES = (1.0, 4.0, 16.0)  # variance of the latent function; the probit's unit is 1
-STEPS = 50  # of Newton's method; it takes about ten
+CLOSE = 1e-6  # change of the latent function at which Newton's method is done
 MOST = 500  # trials that are heeded: the time grows with the third power
 
 
@@ -40,7 +41,7 @@ class Success:
             length = scale * math.sqrt(self._x.shape[-1])
             correlation = (-0.5 * distances / length**2).exp()
             for amplitude in AMPLITUDES:
-                evidence, fit = self._laplace(amplitude * correlation)
+                evidence, fit = laplace(amplitude * correlation, self._y, self._mean, CLOSE)
                 if evidence > best:
                     best, self._fit = evidence, fit
                     self._length, self._amplitude = length, amplitude
@@ -64,40 +65,6 @@ class Success:
         mean = self._mean + cross @ self._slope
         variance = (self._amplitude - (cross @ self._half.T).square().sum(-1)).clamp_min(0)
         return torch.special.log_ndtr(mean / (1 + variance).sqrt())
-
-    def _laplace(self, kernel: Tensor) -> tuple[float, tuple[Tensor, Tensor, Tensor]]:
-        """Find the mode of the latent function.
-
-        :return: the approximate log evidence; and the slope of the log likelihood at the mode, the
-            roots of its curvature and the Cholesky factor of I + root kernel root.
-        """
-        latent = torch.zeros_like(self._y)  # less the mean
-        weights = torch.zeros_like(self._y)
-        eye = torch.eye(len(self._y)).to(self._y)
-        for _ in range(STEPS):
-            slope, curvature = self._derivatives(latent)
-            root = curvature.sqrt()
-            factor = torch.linalg.cholesky(eye + root[:, None] * kernel * root)
-            b = curvature * latent + slope
-            weights = b - root * torch.cholesky_solve((root * (kernel @ b))[:, None], factor)[:, 0]
-            moved = kernel @ weights
-            converged = float((moved - latent).abs().max()) < 1e-6
-            latent = moved
-            if converged:
-                break
-        slope, curvature = self._derivatives(latent)
-        root = curvature.sqrt()
-        factor = torch.linalg.cholesky(eye + root[:, None] * kernel * root)
-        likelihood = torch.special.log_ndtr(self._y * (latent + self._mean)).sum()
-        evidence = likelihood - 0.5 * weights @ latent - factor.diagonal().log().sum()
-        return float(evidence), (slope, root, factor)
-
-    def _derivatives(self, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the slope and the (positive) curvature of log Phi(y f), equation 3.16."""
-        f = latent + self._mean
-        log_density = -0.5 * f.square() - 0.5 * math.log(2 * math.pi)
-        ratio = (log_density - torch.special.log_ndtr(self._y * f)).exp()
-        return self._y * ratio, (ratio.square() + self._y * f * ratio).clamp_min(0)
 
 
 def _thinned(x: Tensor, most: int) -> Tensor:

@@ -19,14 +19,6 @@ def correlation(squared: Tensor, kind: str) -> Tensor:
     return Matern.apply(squared)  # pyright: ignore[reportReturnType]
 
 
-def slope(squared: Tensor, kind: str) -> Tensor:
-    """Return dg/d(r^2)."""
-    if kind == "gaussian":
-        return -0.5 * (-0.5 * squared).exp()
-    a = (5.0 * squared).sqrt()
-    return (-5.0 / 6.0) * (1.0 + a) * (-a).exp()
-
-
 def both(squared: Tensor, kind: str) -> tuple[Tensor, Tensor]:
     """Return g(r^2) and its slope, for little more than one of them."""
     if kind == "gaussian":

@@ -3,7 +3,6 @@
 import ast
 import hashlib
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
@@ -12,6 +11,7 @@ from typing import Any
 
 from sdl.leaderboard.asked import AnalyticTask, StrategyEntry, TableTask, TaskEntry
 from sdl.leaderboard.job import strategy_class
+from sdl.program import imported, modules_of
 
 DEFINITIONS = 1
 """Counts changes of problems, or of how a job is done, that change its result."""
@@ -67,7 +67,7 @@ def program(use: str, folder: Path) -> str:
 
     Comments and layout do not count. Foreign packages count by their version.
     """
-    trees = _closure(strategy_class(use, folder))
+    trees = modules_of(strategy_class(use, folder))
     parts = [f"{name}:{ast.dump(tree)}" for name, tree in sorted(trees.items())]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
@@ -76,7 +76,7 @@ def program(use: str, folder: Path) -> str:
 def versions(use: str, folder: Path) -> Mapping[str, str]:
     """Return the versions of the packages that a strategy's program imports, and of sdl."""
     owners = packages_distributions()
-    tops = {top for tree in _closure(strategy_class(use, folder)).values() for top in _tops(tree)}
+    tops = {top for tree in modules_of(strategy_class(use, folder)).values() for top in _tops(tree)}
     names = {owner for top in tops | {"sdl"} for owner in owners.get(top, ())} | {"sdl"}
     found = {}
     for name in sorted(names):
@@ -87,44 +87,5 @@ def versions(use: str, folder: Path) -> Mapping[str, str]:
     return found
 
 
-def _closure(strategy: Any) -> dict[str, ast.Module]:
-    """Parse a class's module and the modules of the same package (sdl's too) that it leads to."""
-    first = strategy.__module__
-    root = first.partition(".")[0]
-    trees: dict[str, ast.Module] = {}
-    left = [first]
-    while left:
-        name = left.pop()
-        if name in trees or (file := _file(name)) is None:
-            continue
-        trees[name] = ast.parse(file.read_bytes())
-        left += [m for m in _imported(trees[name]) if m.partition(".")[0] in (root, "sdl")]
-    return trees
-
-
-def _imported(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
 def _tops(tree: ast.Module) -> Iterator[str]:
-    yield from (name.partition(".")[0] for name in _imported(tree))
-
-
-def _file(module: str) -> Path | None:
-    """Find a module without importing it: what it imports may be slow."""
-    top, *parts = module.split(".")
-    loaded = sys.modules.get(top)
-    if not parts:
-        place = getattr(loaded, "__file__", None)
-        return Path(place) if place is not None and place.endswith(".py") else None
-    for folder in getattr(loaded, "__path__", ()):
-        inside = Path(folder, *parts)
-        for file in (inside.with_suffix(".py"), inside / "__init__.py"):
-            if file.is_file():
-                return file
-    return None
+    yield from (name.partition(".")[0] for name in imported(tree))
